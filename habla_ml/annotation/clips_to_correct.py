@@ -19,13 +19,14 @@ from habla_ml.annotation.event_log import find_events_id, read_valid_events
 from habla_ml.annotation.review_queue import ReviewItem, ReviewQueue, load_queue
 from habla_ml.annotation.sources.page import PAGE
 from habla_ml.consent.admission import load_consents
-from habla_ml.inbox.answers import Answer, choose_latest, read_histories
+from habla_ml.inbox.answers import Answer, choose_latest, list_named_speakers, read_histories
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.hand_outs import HandOut, find_reservations, save_hand_outs
 from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import Settings
 
 _EVENT_COLUMNS: Final = ("segment_id", "person", "source", "round", "is_blind")
@@ -66,7 +67,7 @@ class ClipToCorrect:
     item: ReviewItem
     """Without a text where it is blind."""
     speakers: tuple[str, ...]
-    """The speakers of its session."""
+    """The speakers of its session, also those that people named on the page."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def hand_out_clips(correction: Correction, most: int, excluded: Collection[str] 
         others = reserved.get(item.segment_id, set())
         if item.segment_id not in excluded and _is_open(correction, item, answers, others):
             chosen.append(_hide_text(item))
-    speakers = _find_speakers(correction.lake, chosen)
+    speakers = _find_speakers(correction, chosen)
     given = save_hand_outs(correction.database, [_make_hand_out(correction, each) for each in chosen])
     return [
         ClipToCorrect(each, item, speakers.get((item.day, item.session_id), ()))
@@ -193,14 +194,15 @@ def _make_hand_out(correction: Correction, item: ReviewItem) -> HandOut:
     )
 
 
-def _find_speakers(lake: Lake, items: Sequence[ReviewItem]) -> dict[tuple[str, str], tuple[str, ...]]:
+def _find_speakers(correction: Correction, items: Sequence[ReviewItem]) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return day and session → the speakers of the session, in alphabetical order."""
-    found: dict[tuple[str, str], set[str]] = {(each.day, each.session_id): set() for each in items}
+    sessions = {(each.day, each.session_id) for each in items}
+    found = {key: set(list_named_speakers(correction.database, *key)) for key in sessions}
     for day in sorted({each.day for each in items}):
-        for row in _read_speakers(lake, day):
+        for row in _read_speakers(correction.lake, day):
             if (names := found.get((day, row["session_id"]))) is not None and row["speaker"]:
                 names.add(row["speaker"])
-    return {key: tuple(sorted(names)) for key, names in found.items()}
+    return {key: tuple(sorted(names - {UNKNOWN_SPEAKER})) for key, names in found.items()}
 
 
 def _read_speakers(lake: Lake, day: str) -> Iterable[Mapping[str, Any]]:

@@ -143,7 +143,7 @@ def _select_new_events(present: pa.Table, events: list[AnnotationEvent]) -> list
     segments = pa.array(sorted({each.segment_id for each in events}), pa.string())
     known = present.filter(pc.is_in(present["segment_id"], segments))
     known_ids = set(known["event_id"].to_pylist())
-    answers: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, str, str]]]] = defaultdict(list)
+    answers: dict[tuple[str, str, str], list[tuple[datetime, int, tuple[str, ...]]]] = defaultdict(list)
     for event in map(parse_event, known.to_pylist()):
         history = answers[event.segment_id, event.source, canonical_name(event.person)]
         history.append((event.created_at, event.attempt, event.answer))

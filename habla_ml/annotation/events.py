@@ -49,6 +49,9 @@ class AnnotationEvent:
     is_blind: bool | None = None
     """Whether a review queue issued the segment without a text, so that the person typed what they heard; None for
     events from before this was recorded, which count as made with a text."""
+    speaker: str = ""
+    """Who speaks, where the person named someone else than the recording's label; `unknown` if that label is wrong and
+    the speaker is not known. Empty where the person did not change it, and in events from before this was recorded."""
 
     @property
     def author(self) -> str:
@@ -56,18 +59,20 @@ class AnnotationEvent:
         return self.person or self.source
 
     @property
-    def answer(self) -> tuple[str, str, str]:
-        """Text, status and reason."""
-        return (self.text, self.status, self.reason)
+    def answer(self) -> tuple[str, str, str, str]:
+        """Text, status, reason and speaker."""
+        return (self.text, self.status, self.reason, self.speaker)
 
     @property
     def event_id(self) -> str:
         """The sha256 of the content, so that the same event is one event however often it is read.
 
-        An unknown model version, attempt 0 and a text that is not blind are left out, which keeps the ids of events from
-        before these columns.
+        An unknown model version, attempt 0, a text that is not blind and an unnamed speaker are left out, which keeps the
+        ids of events from before these columns.
         """
         row = {**self._columns(), "created_at": self.created_at.astimezone(UTC).isoformat()}
+        if self.speaker:
+            row["speaker"] = ["speaker", self.speaker]  # no model version looks like this
         return compute_digest([value for name, value in row.items() if value or name not in _LATER_COLUMNS])
 
     def row(self) -> dict[str, Any]:
@@ -80,7 +85,7 @@ class AnnotationEvent:
 
 _COLUMN_NAMES: Final = {"attempt": "round"}
 """Field → stored column, where they differ."""
-_LATER_COLUMNS: Final = ("model_version", "round", "is_blind")
+_LATER_COLUMNS: Final = ("model_version", "round", "is_blind", "speaker")
 EVENT_SCHEMA: Final = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),

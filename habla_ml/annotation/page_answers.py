@@ -38,6 +38,7 @@ class GivenAnswer:
     text: str
     reason: str
     speaker: str
+    """Who speaks, where the person changed it; else empty."""
     age: timedelta
     """Time since the person answered, by the clock of the browser, so that a wrong clock does not matter."""
 
@@ -119,7 +120,7 @@ def _build_answer(correction: Correction, clip: HandOut, given: GivenAnswer) -> 
         text=text,
         status=status,
         reason=given.reason,
-        speaker=given.speaker,
+        speaker="" if status == "skipped" else " ".join(given.speaker.split()),
         person=correction.person,
         created_at=correction.now - min(max(given.age, _NO_TIME), KEPT_FOR),
         seen_text=clip.seen_text,

@@ -2,7 +2,8 @@
 
 The builder reads the day's segment metadata and annotation events, never audio, so changed conventions rewrite text
 only. The newest event of a segment decides, whatever its source; `corpus.references` has the rule for blind texts, which
-texts of other people do not replace. Answers that their author withdrew do not count. An `unusable` event excludes the
+texts of other people do not replace. Answers that their author withdrew do not count. The newest event that names a speaker
+replaces the recording's label. An `unusable` event excludes the
 segment until a newer event gives a text. Of two events at the same instant, the larger event id decides: arbitrary, but
 the same on every machine. The other events stay in the log, where `corpus.agreement` compares them.
 """
@@ -22,7 +23,7 @@ from habla_ml.annotation.event_log import find_events_id, load_events, read_vali
 from habla_ml.annotation.source import SourceChanges
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.corpus.references import select_references
+from habla_ml.corpus.references import select_named_speakers, select_references
 from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
 from habla_ml.lake.table import arrow_schema, open_table, put_table, read_parquet, read_table
@@ -42,6 +43,7 @@ class CorpusRow(SegmentMetadata):
     """One row of a day's text: an annotated segment, usable or not."""
 
     speaker: str
+    """The recording's label, or who a person said speaks."""
     day: str
     file_name: str
     number: int
@@ -220,7 +222,17 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     matching = latest.take(pc.drop_null(position))
     for name in _EVENT_COLUMNS[1:]:
         annotated = annotated.append_column("annotated_at" if name == "created_at" else name, matching[name])
+    annotated = _name_speakers(annotated, select_named_speakers(events))
     return annotated.select(_ANNOTATED_SCHEMA.names).cast(_ANNOTATED_SCHEMA), latest.num_rows - annotated.num_rows
+
+
+def _name_speakers(rows: pa.Table, named: pa.Table) -> pa.Table:
+    """Return the rows with the speakers that people named in place of the recordings' labels."""
+    if not named.num_rows:
+        return rows
+    position = pc.index_in(rows["segment_id"], value_set=named["segment_id"])
+    speakers = pc.coalesce(named["speaker"].take(position), rows["speaker"])
+    return rows.set_column(rows.column_names.index("speaker"), "speaker", speakers)
 
 
 def make_corpus_rows(table: pa.Table, conventions: Conventions, settings: CorpusSettings) -> pa.Table:

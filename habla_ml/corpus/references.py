@@ -54,6 +54,16 @@ def select_references(events: pa.Table) -> pa.Table:
     return marked.filter(pa.array(last))
 
 
+def select_named_speakers(events: pa.Table) -> pa.Table:
+    """Return `segment_id` and `speaker` of the newest event that names a speaker, for each segment that has one.
+
+    `events` is as in `select_references`. Who speaks does not depend on which text counts, so an event without a speaker,
+    such as a later save in Habla, changes nothing.
+    """
+    named = events.select(["segment_id", "speaker"]).filter(pc.not_equal(events["speaker"], ""))
+    return named.filter(pa.array(_mask_last_of_each(named["segment_id"])))
+
+
 def find_blind_texts(history: Sequence[AnnotationEvent]) -> list[AnnotationEvent]:
     """Return the events whose text is blind, of all events of one segment in the order of time."""
     shown: set[str] = set()

@@ -1,15 +1,19 @@
 """Find a contributor's data in the lake and the model versions that used it. Reads metadata and text, never audio.
 
 A recording may be in a day, or only in the text and snapshots of earlier days if the day no longer has it. For withheld
-segments the event log may have annotations, and Habla's folder a recording.
+segments the event log may have annotations, and Habla's folder a recording. A segment belongs to a contributor by its
+recording's label, and by the speaker that a person named for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.consent.register import Contributor, Register, digest_claim
@@ -59,14 +63,40 @@ class AffectedVersions:
     """Chosen by it (validation) or scored on it."""
 
 
+@dataclass(frozen=True)
+class NamedSegment:
+    """A segment for which a person named the speaker, in the log or in an answer that is not there yet."""
+
+    segment_id: str
+    session_id: str
+    day: str
+    speaker: str
+
+
 def find_contributor_data(
-    lake: Lake, contributor: Contributor, folder: Iterable[FolderSegment] = ()
+    lake: Lake,
+    contributor: Contributor,
+    folder: Iterable[FolderSegment] = (),
+    answers: Iterable[NamedSegment] = (),
 ) -> ContributorData:
     """Find all segments of a contributor in the lake, and all other names of the same sounds.
 
-    The labels of the segments in Habla's folder attribute the annotations of withheld segments.
+    Args:
+        lake: Source of the recordings, their text and the log.
+        contributor: Whose data.
+        folder: The segments in Habla's folder; their labels attribute the annotations of withheld segments.
+        answers: Answers of the service's page that are not in the log yet.
     """
-    sounds = {row["audio_sha256"] for row in _read_all_segments(lake) if _is_covered(contributor, row)}
+    named = {
+        each.segment_id: each.session_id
+        for each in (*_list_named_segments(lake), *answers)
+        if contributor.covers(each.session_id, each.speaker, each.segment_id)
+    }
+    sounds = {
+        row["audio_sha256"]
+        for row in _read_all_segments(lake)
+        if row["segment_id"] in named or _is_covered(contributor, row)
+    }
     durations_s: dict[str, float] = {}
     sessions: dict[str, set[str]] = {}
     days: set[str] = set()
@@ -75,7 +105,7 @@ def find_contributor_data(
             durations_s[row["segment_id"]] = row["duration_s"]
             sessions.setdefault(row["session_id"], set()).add(row["segment_id"])
             days.update([row["day"]] if row["day"] else [])
-    withheld = _find_withheld(lake, contributor, folder)
+    withheld = named | _find_withheld(lake, contributor, folder)
     streams = {
         stream.object_id
         for day in _load_days(lake)
@@ -101,6 +131,10 @@ def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str
         for each in register.find_contributors(row["session_id"], row["speaker"], row["segment_id"]):
             if each.is_withdrawn(today):
                 found.setdefault(each.contributor, set()).add(row["day"])
+    for named in _list_named_segments(lake) if is_needed else ():
+        for each in register.find_contributors(named.session_id, named.speaker, named.segment_id):
+            if each.is_withdrawn(today):
+                found.setdefault(each.contributor, set()).add(named.day)
     return {name: tuple(sorted(days)) for name, days in sorted(found.items())}
 
 
@@ -144,15 +178,27 @@ def _find_withheld(lake: Lake, contributor: Contributor, folder: Iterable[Folder
             found[each.segment_id] = each.session_id
     recorded = {row["segment_id"] for row in _read_recorded_segments(lake)}
     waiting = _find_waiting_sessions(lake, contributor)
-    for day in catalogue.ANNOTATIONS.keys(lake):
-        log = load_events(lake, day)
-        events = read_event_table(lake, log.parquet, ["segment_id", "session_id"]).to_pylist() if log else []
-        for segment, session in {(row["segment_id"], row["session_id"]) for row in events}:
+    for _, events in _read_logs(lake, ["segment_id", "session_id"]):
+        for segment, session in {(row["segment_id"], row["session_id"]) for row in events.to_pylist()}:
             label = speakers.get(segment)
             is_unattributed = label is None and segment not in recorded and session in waiting
             if is_unattributed or contributor.covers(session, label, segment):
                 found[segment] = session
     return found
+
+
+def _list_named_segments(lake: Lake) -> Iterator[NamedSegment]:
+    """Yield the segments for which the log has a speaker's name, once for each event."""
+    for day, events in _read_logs(lake, ["segment_id", "session_id", "speaker"]):
+        for row in events.filter(pc.not_equal(events["speaker"], "")).to_pylist():
+            yield NamedSegment(**row, day=day)
+
+
+def _read_logs(lake: Lake, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each day that has a log, and columns of its events."""
+    for day in catalogue.ANNOTATIONS.keys(lake):
+        if (log := load_events(lake, day)) is not None:
+            yield day, read_event_table(lake, log.parquet, columns)
 
 
 def _find_waiting_sessions(lake: Lake, contributor: Contributor) -> Collection[str]:

@@ -31,6 +31,7 @@ from habla_ml.erasure.received_clips import (
     find_withdrawn_contributors,
     finish_withdrawals,
     purge_database,
+    read_unread_answers,
     withdraw,
 )
 from habla_ml.erasure.rewrite import PointerRewriter
@@ -77,7 +78,7 @@ class ErasureReport:
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
     """Find the contributor's data in the lake, in the service and in Habla's folder, without changing anything."""
     folder = read_folder_segments(settings.recordings.folder, settings, now)
-    data = find_contributor_data(lake, contributor, folder)
+    data = find_contributor_data(lake, contributor, folder, read_unread_answers(settings))
     clips = find_received_clips(settings, contributor, data.segments)
     # A clip that is no segment yet can be on its way into the lake.
     unread = {each.segment_id for each in clips} - data.segments - read_tombstones(lake).segments

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor
+from habla_ml.erasure.contributor_data import NamedSegment
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.consents import list_awaiting_erasure, mark_erased, withdraw_consents
 from habla_ml.inbox.database import Database, open_existing_database
@@ -19,6 +20,7 @@ from habla_ml.inbox.held_clips import (
     find_clips_of_session,
     list_clip_sessions,
 )
+from habla_ml.inbox.unread_texts import list_unread_speakers
 from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import segment_id
 from habla_ml.recordings.upload_names import UPLOAD_SOURCE, get_upload_session_id
@@ -40,6 +42,13 @@ def find_received_clips(
     """Return the clips that the register attributes to a contributor, and those that have become these segments."""
     with open_existing_database(settings) as database:
         return [] if database is None else _find_clips(database, contributor, segment_ids)
+
+
+def read_unread_answers(settings: Settings) -> list[NamedSegment]:
+    """Return the answers on the page that name a speaker and are not in the log of annotations yet."""
+    with open_existing_database(settings) as database:
+        found = [] if database is None else list_unread_speakers(database)
+    return [NamedSegment(*each) for each in found]
 
 
 def find_withdrawn_contributors(settings: Settings, now: datetime) -> list[Contributor]:

@@ -45,6 +45,7 @@ class Answer:
     reason: str
     """Why the segment is unusable; else empty."""
     speaker: str
+    """Who speaks, where the person changed it; else empty."""
     person: str
     created_at: datetime
     """Aware; when the person answered, which can be long before the request came."""
@@ -60,9 +61,9 @@ class Answer:
         return self.status in _ANSWERING
 
     @property
-    def content(self) -> tuple[str, str, str, str]:
+    def content(self) -> tuple[str, ...]:
         """What two answers with the same id must have in common; a repeated request has another time."""
-        return (self.segment_id, self.text, self.status, self.reason)
+        return (self.segment_id, self.text, self.status, self.reason, self.speaker)
 
 
 def save_answer(database: Database, answer: Answer) -> Answer:
@@ -112,6 +113,14 @@ def read_histories(database: Database, segment_ids: Collection[str]) -> dict[str
             found += _read(connection, [ANSWERS.c.segment_id.in_(ids[start : start + _IDS_PER_QUERY])])
     found.sort(key=lambda each: each.segment_id)
     return {segment: list(group) for segment, group in groupby(found, key=lambda each: each.segment_id)}
+
+
+def list_named_speakers(database: Database, day: str, session_id: str) -> list[str]:
+    """Return who people said speaks in a session of a day."""
+    columns = ANSWERS.c
+    query = select(columns.speaker).distinct().where(columns.day == day, columns.session_id == session_id)
+    with database.read() as connection:
+        return list(connection.scalars(query.where(columns.speaker != "").order_by(columns.speaker)))
 
 
 def choose_latest(history: Iterable[Answer]) -> Mapping[str, Answer]:

@@ -64,6 +64,8 @@ class UnreadAnswer:
     text: str
     status: str
     reason: str
+    speaker: str
+    """Who speaks, where the person changed it; else empty."""
     person: str
     created_at: datetime
     seen_text: str | None
@@ -152,6 +154,14 @@ def read_answers(database: Database, day: str) -> list[UnreadAnswer]:
     with database.read() as connection:
         rows = connection.execute(query.order_by(ANSWERS.c.created_at, ANSWERS.c.answer_id)).mappings()
         return [UnreadAnswer(**row) for row in rows]
+
+
+def list_unread_speakers(database: Database) -> list[tuple[str, str, str, str]]:
+    """Return segment, session, day of recording and speaker of the answers that name a speaker and are unread or wait."""
+    columns = (ANSWERS.c.segment_id, ANSWERS.c.session_id, ANSWERS.c.day, ANSWERS.c.speaker)
+    query = select(*columns).where(ANSWERS.c.collected_at.is_(None), ANSWERS.c.speaker != "")
+    with database.read() as connection:
+        return [(row.segment_id, row.session_id, row.day, row.speaker) for row in connection.execute(query)]
 
 
 def close_answers(database: Database, answer_ids: Collection[str], **values: Any) -> None:

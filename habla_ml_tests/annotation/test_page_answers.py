@@ -57,8 +57,8 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Open]]:
 
 
 def answer(correction: Correction, clip: ClipToCorrect, text: str = "", **fields: Any) -> SavedAnswer:
-    status = fields.pop("status", "corrected")
-    given = GivenAnswer(str(uuid.uuid4()), status, text, fields.pop("reason", ""), "", timedelta(**fields))
+    status, reason, speaker = fields.pop("status", "corrected"), fields.pop("reason", ""), fields.pop("speaker", "")
+    given = GivenAnswer(str(uuid.uuid4()), status, text, reason, speaker, timedelta(**fields))
     return save_page_answer(correction, clip.hand_out, given)
 
 
@@ -132,6 +132,19 @@ def test_a_repeated_answer_is_one_and_an_id_is_for_one_answer(opened: Callable[.
     with pytest.raises(InputError, match="exists with other content"):
         save_page_answer(work("Eva"), clip.hand_out, given)
     assert [each.text for each in list_history(work(), clip.item.segment_id)] == ["bueno"]
+
+
+def test_a_named_speaker_is_kept_offered_for_its_session_and_left_out_of_what_was_skipped(
+    opened: Callable[..., Open],
+) -> None:
+    work = opened(make_clip(1), make_clip(2), make_clip(3), make_clip(4))
+    first, second, third = hand_out_clips(work(), 3)
+    assert first.speakers == ("Ana", "Luis")
+    assert answer(work(), first, "bueno", speaker="  c-017 ").answer.speaker == "c-017"
+    assert answer(work(), second, status="skipped", speaker="c-018").answer.speaker == ""
+    answer(work(), third, "pues", speaker="unknown")
+    (fourth,) = hand_out_clips(work(), 1)
+    assert fourth.speakers == ("Ana", "Luis", "c-017")
 
 
 def test_the_text_as_shown_is_a_confirmation_and_the_shown_text_is_the_servers(opened: Callable[..., Open]) -> None:

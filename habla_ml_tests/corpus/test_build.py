@@ -123,6 +123,36 @@ def test_the_newest_event_decides_and_the_larger_id_of_two_at_the_same_instant(w
     assert [row["sentence"] for row in found] == ["nuevo", larger.text]
 
 
+def test_the_newest_named_speaker_replaces_the_recordings_label(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 2)
+    ingest(workspace)
+    later = datetime(2026, 3, 2, tzinfo=UTC)
+    events = [
+        make_habla_event(1, "uno", source="page", person="ana", speaker="c-017"),
+        make_habla_event(1, "uno", source="page", person="eva", speaker="c-018", created_at=later),
+        make_habla_event(1, "otro", created_at=later + timedelta(days=1)),
+        make_habla_event(2, "dos"),
+    ]
+    append_events(workspace.lake, DAY, events, {})
+    rows = read_corpus_rows(workspace, build(workspace))
+    assert [(row["speaker"], row["sentence"]) for row in rows] == [("c-018", "otro"), ("Speaker A", "dos")]
+
+
+def test_a_speaker_that_its_author_took_back_does_not_count(workspace: HablaWorkspace) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest(workspace)
+    later = datetime(2026, 3, 2, tzinfo=UTC)
+    page = {"source": "page", "person": "ana"}
+    events = [
+        make_habla_event(1, "uno"),
+        make_habla_event(1, "dos", speaker="c-017", **page),
+        make_habla_event(1, "", status="withdrawn", created_at=later, **page),
+    ]
+    append_events(workspace.lake, DAY, events, {})
+    (row,) = read_corpus_rows(workspace, build(workspace))
+    assert (row["speaker"], row["sentence"]) == ("Speaker A", "uno")
+
+
 def test_a_later_unusable_event_excludes_the_segment(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, 1)
     ingest(workspace)

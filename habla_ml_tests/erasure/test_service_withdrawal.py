@@ -10,16 +10,18 @@ from sqlalchemy import update
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.erasure.contributor_data import find_withdrawn_days
 from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import find_standing_consent, list_awaiting_erasure, withdraw_consents
 from habla_ml.inbox.schema import DATA_POINTS
 from habla_ml.recordings.upload_names import get_upload_session_id
-from habla_ml_tests.testing.habla_sessions import NOW
-from habla_ml_tests.testing.received_clips import PHONE, Inbox, make_clip_id, make_inbox
+from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, set_age, write_session
+from habla_ml_tests.testing.received_clips import DAY, PHONE, Inbox, make_clip_id, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
 
 LATER = NOW + timedelta(hours=1)
+SESSION = "11111_20260302_090000"
 
 
 @pytest.fixture
@@ -63,6 +65,26 @@ def test_clips_that_are_read_unread_or_waiting_are_erased_with_their_texts(inbox
     assert b"El secreto 2" in stored
     with inbox.database.write() as connection:
         assert list_awaiting_erasure(connection) == []
+
+
+def test_a_segment_whose_speaker_a_person_named_is_erased_whether_the_log_has_the_answer_or_not(inbox: Inbox) -> None:
+    workspace = inbox.workspace
+    set_age(write_session(workspace.recordings, SESSION, 3), 24)
+    ingest_into(workspace, DAY)
+    give_consent(inbox.database, "c-1")
+    by_number = {each["number"]: each for each in inbox.read_segments()}
+    inbox.add_answer(1, by_number[1], "El secreto.", speaker="C-1")
+    inbox.add_answer(2, by_number[3], "Otra voz.", speaker="c-2")
+    inbox.collect()
+    inbox.add_answer(3, by_number[2], "Otro secreto.", speaker="c-1")
+    with inbox.database.write() as connection:
+        withdraw_consents(connection, "c-1", LATER)
+    register = load_consents(workspace.settings, LATER).register
+    assert find_withdrawn_days(workspace.lake, register, LATER.date()) == {"c-1": (DAY,)}
+    assert erase_contributor(inbox, "c-1").segments == 2
+    assert [each["number"] for each in inbox.read_segments()] == [3]
+    assert [each.text for each in inbox.collect()] == ["Otra voz."]
+    assert b"secreto" not in read_database(inbox)
 
 
 def test_an_erasure_on_command_withdraws_the_consent_so_that_nothing_new_is_stored(inbox: Inbox) -> None:

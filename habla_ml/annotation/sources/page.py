@@ -1,8 +1,8 @@
 """The answers on the service's page, from its database.
 
-An answer counts as blind only if the page showed no text and a review queue issued the segment without one. The speaker
-that an answer can name is not used: an annotation event has none. The modules of the database are imported inside
-functions, so that the registry of sources loads quickly.
+An answer counts as blind only if the page showed no text and a review queue issued the segment without one. A speaker that
+it names must have consented, like the speaker of the recording. The modules of the database are imported inside functions,
+so that the registry of sources loads quickly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def collect(context: SourceContext, day: str) -> None:
             for each in found
             if _is_event(each)
         }
-        done = append_admitted_events(context, day, events, {})
+        done = append_admitted_events(context, day, events, {key: each.speaker for key, each in events.items()})
         waiting = set(done.waiting)
         read = [each.answer_id for each in found if each.answer_id not in waiting]
         close_answers(database, read, collected_at=context.now)
@@ -93,6 +93,7 @@ def _build_event(answer: UnreadAnswer, day: str, is_issued_blind: bool, now: dat
         model_version="" if seen_text is None else answer.model_version,
         attempt=answer.attempt,
         is_blind=answer.is_blind and is_issued_blind and answer.seen_text is None,
+        speaker=answer.speaker,
     )
 
 

@@ -30,6 +30,7 @@ from habla_ml.errors import InputError
 from habla_ml.inbox.accounts import Account
 from habla_ml.inbox.answers import Answer
 from habla_ml.inbox.hand_outs import HandOut, find_hand_out
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.service.pages.byte_ranges import build_range_response
 from habla_ml.service.pages.clip_words import describe_reason
 from habla_ml.service.pages.current_account import require_right
@@ -66,7 +67,7 @@ class AnswerBody(_WireModel):
     status: GivenStatus
     text: Annotated[Text, Field(max_length=LONGEST_TEXT)] = ""
     reason: UnusableReason | None = None
-    speaker: Annotated[Text, Field(max_length=100)] = ""
+    speaker: Annotated[Text, Field(max_length=100, description="Who speaks, where the person changed it.")] = ""
     age_seconds: Annotated[float, Field(ge=0, le=1e9)] = 0.0
 
 
@@ -96,7 +97,7 @@ class SavedBody(_WireModel):
 
 
 class ShownClip(_WireModel):
-    """A clip to correct. `text` is empty where it is blind."""
+    """A clip to correct. `text` is empty where it is blind, `speaker` where no one is known."""
 
     hand_out_id: str
     segment_id: str
@@ -162,6 +163,7 @@ def show_correct(
         outbox=account.account_id,
         reasons=get_args(UnusableReason),
         longest=LONGEST_TEXT,
+        unknown_speaker=UNKNOWN_SPEAKER,
     )
 
 
@@ -247,7 +249,7 @@ def _describe_clip(clip: ClipToCorrect, language: str) -> ShownClip:
         hand_out_id=clip.hand_out.hand_out_id,
         segment_id=item.segment_id,
         duration_seconds=round(item.duration_s, 2),
-        speaker=item.speaker,
+        speaker="" if item.speaker == UNKNOWN_SPEAKER else item.speaker,
         speakers=clip.speakers,
         day=item.day,
         text=clip.hand_out.seen_text or "",

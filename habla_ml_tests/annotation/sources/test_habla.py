@@ -240,7 +240,7 @@ def test_a_log_without_later_columns_is_read_and_extended(workspace: HablaWorksp
     now = collect(workspace)
     table = read_event_table(workspace.lake, now.parquet)
     old = io.BytesIO()
-    before = table.drop_columns(["model_version", "round"])
+    before = table.drop_columns(["model_version", "round", "speaker"])
     pq.write_table(before, old)
     pointer = workspace.lake.read_pointer(f"annotations/{DAY}")
     assert pointer is not None
@@ -259,6 +259,7 @@ def test_an_event_without_later_columns_keeps_its_id() -> None:
     values = ["s", "e", DAY, "t", "corrected", "", "p", "habla", "2026-01-01T00:00:00+00:00", None]
     assert event.event_id == compute_digest(values)
     assert replace(event, model_version="v2").event_id == compute_digest([*values, "v2"])
+    assert replace(event, speaker="v2").event_id == compute_digest([*values, ["speaker", "v2"]])
 
 
 SAVE = st.permutations([1, 2, 3]).flatmap(

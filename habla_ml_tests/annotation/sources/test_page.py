@@ -18,8 +18,12 @@ SESSION = "11111_20260302_090000"
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Inbox:
-    """A day of Habla with two segments."""
-    inbox = make_inbox(tmp_path)
+    return make_habla_day(tmp_path)
+
+
+def make_habla_day(folder: Path, **sections: Any) -> Inbox:
+    """Return an inbox next to a day of Habla with two segments."""
+    inbox = make_inbox(folder, **sections)
     set_age(write_session(inbox.workspace.recordings, SESSION, 2), 24)
     ingest_into(inbox.workspace, DAY)
     return inbox
@@ -69,6 +73,27 @@ def test_a_withdrawn_answer_counts_no_more_and_a_skipped_one_is_no_event(inbox: 
     events = inbox.collect()
     assert [(each.status, each.seen_text is None) for each in events] == [("corrected", False), ("withdrawn", True)]
     assert inbox.find_days(page.SOURCE) == {DAY: False}
+
+
+def test_a_speaker_that_an_answer_names_is_in_the_event_and_must_have_consented(tmp_path: Path) -> None:
+    registry = tmp_path / "consents.yaml"
+    registry.write_text("contributors:\n- contributor: c-017\n", "utf-8")
+    inbox = make_habla_day(tmp_path / "here", consent={"registry": str(registry)})
+    segment, other = inbox.read_segments()
+    inbox.add_answer(1, segment, "Vamos.", speaker="c-018")
+    inbox.add_answer(2, other, "Venga.", speaker="C-017")
+    assert [(each.text, each.speaker) for each in inbox.collect()] == [("Vamos.", "c-018")]
+    registry.write_text("contributors:\n- contributor: c-017\n  given: 2026-01-01\n", "utf-8")
+    assert inbox.find_days(page.SOURCE) == {DAY: True}
+    assert {each.speaker for each in inbox.collect()} == {"c-018", "C-017"}
+
+
+def test_the_same_text_with_another_speaker_is_an_event_of_its_own(inbox: Inbox) -> None:
+    segment, _ = inbox.read_segments()
+    inbox.add_answer(1, segment, "Vamos.")
+    inbox.add_answer(2, segment, "Vamos.", speaker="c-018")
+    inbox.add_answer(3, segment, "Vamos.", speaker="c-018")
+    assert [each.speaker for each in inbox.collect()] == ["", "c-018"]
 
 
 def test_answers_on_erased_segments_are_deleted(inbox: Inbox) -> None:

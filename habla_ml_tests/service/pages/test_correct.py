@@ -3,6 +3,7 @@
 import io
 import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,14 @@ def test_a_clip_has_its_text_its_speakers_and_its_reasons_in_words(open_service:
     assert (second["text"], second["isBlind"], second["people"]) == ("", True, 2)
     spanish = person.get("/clips", headers={"Accept-Language": "es"}).json()["clips"][0]
     assert spanish["reasons"] == ["el modelo duda (seguridad: 45 %)"]
+
+
+def test_a_speaker_that_nobody_knows_is_no_name(open_service: Any) -> None:
+    person = Person(open_service(replace(make_clip(1), speaker="unknown")))
+    (clip,) = person.clips()
+    assert (clip["speaker"], clip["speakers"]) == ("", ["Ana", "Luis"])
+    assert person.answer(clip, "hola", speaker="c-\x0717").status_code == 422
+    assert person.answer(clip, "hola", speaker="c-017").status_code == 200
 
 
 def test_nothing_that_the_service_sends_has_the_text_of_a_blind_clip(open_service: Any) -> None:

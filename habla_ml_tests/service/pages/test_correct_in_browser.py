@@ -213,6 +213,38 @@ def test_the_answer_of_another_person_is_shown_and_can_be_taken(open_desk: Calla
     assert [each[0] for each in desk.answers] == ["corrected", "corrected", "withdrawn"]
 
 
+def test_a_speaker_is_chosen_or_typed_and_sent_only_where_it_changed(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk(*make_queue(), make_clip(5), **PHONE)
+    page, speakers = desk.page, desk.page.get_by_label("Quién habla")
+    save = page.locator("#save")
+    desk.expect_clip(HINT)
+    save.tap()
+    desk.expect_clip("segundo")
+    speakers.select_option("Otra persona…")
+    typed = page.get_by_label("Seudónimo de esa persona")
+    expect(typed).to_be_focused()
+    typed.press_sequentially(" s u ")
+    desk.watched.check()
+    typed.press("Enter")
+    desk.expect_clip("tercero")
+    expect(typed).to_be_hidden()
+    expect(speakers.locator("option")).to_have_text(["No lo sé", "Ana", "Luis", "s u", "Otra persona…"])
+    speakers.select_option("No lo sé")
+    save.tap()
+    desk.expect_clip("")
+    page.get_by_role("button", name="Deshacer").tap()
+    desk.expect_clip("tercero")
+    expect(speakers).to_have_value("No lo sé")
+    speakers.select_option("Luis")
+    save.tap()
+    desk.expect_clip("")
+    desk.expect_saved()
+    with desk.state.database.read() as connection:
+        query = select(ANSWERS.c.speaker).order_by(ANSWERS.c.created_at)
+        assert list(connection.scalars(query)) == ["", "s u", "unknown", "", "Luis"]
+    assert desk.watched.faults == []
+
+
 def test_a_refused_answer_is_shown_with_its_text(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk(make_clip(1), **LAPTOP)
     desk.expect_clip(HINT)

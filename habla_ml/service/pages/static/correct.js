@@ -311,7 +311,31 @@ function showEmpty(text, more, retryMs) {
   if (retryMs) emptyTimer = setTimeout(fill, retryMs);
 }
 
-async function show(clip, text = null) {
+// ---- Who speaks: sent only where the person changed it.
+const typedNames = new Set(); // on this page, for the clips that are here already
+
+function showSpeakers(clip, speaker) {
+  const named = [...new Set([clip.speaker, ...clip.speakers, ...typedNames])].filter(Boolean);
+  const labels = [texts.noSpeaker, ...named, texts.another];
+  $("speaker").replaceChildren(...labels.map((label) => new Option(label)));
+  $("speaker").selectedIndex = named.indexOf(speaker) + 1;
+  $("speaker-name").value = "";
+  $("new-speaker").hidden = true;
+}
+
+function readSpeaker() {
+  const list = $("speaker");
+  if (list.selectedIndex === list.length - 1) {
+    const name = $("speaker-name").value.trim().replace(/\s+/g, " ");
+    if (name) typedNames.add(name);
+    return name || desk.dataset.unknown;
+  }
+  const name = list.selectedIndex ? list.options[list.selectedIndex].text : "";
+  if (name === current.speaker) return "";
+  return name || desk.dataset.unknown;
+}
+
+async function show(clip, text = null, speaker = clip.speaker) {
   current = clip;
   $("empty").hidden = true;
   $("clip").hidden = false;
@@ -321,10 +345,7 @@ async function show(clip, text = null) {
   if (clip.people > 1) notes.push(texts.twoPeople);
   $("note").textContent = notes.join(" ");
   $("why").textContent = say(texts.why, { reasons: clip.reasons.join(", ") });
-  const named = [...new Set([clip.speaker, ...clip.speakers])].filter(Boolean);
-  const options = [["", texts.noSpeaker], ...named.map((each) => [each, each]), ["other", texts.another]];
-  $("speaker").replaceChildren(...options.map(([value, label]) => new Option(label, value)));
-  $("speaker").value = clip.speaker;
+  showSpeakers(clip, speaker);
   toggleReasons(false);
   $("history").open = false;
   audio.pause();
@@ -363,10 +384,11 @@ function answer(status, reason = null) {
   if (status !== "corrected") text = "";
   const shown = { unusable: texts.unusable[reason], skipped: texts.skipped, confirmed: texts.confirmed }[status] ?? text;
   const answerId = makeId();
-  const body = { answerId, status, text, reason, speaker: status === "skipped" ? "" : $("speaker").value };
+  const speaker = readSpeaker();
+  const body = { answerId, status, text, reason, speaker: status === "skipped" ? "" : speaker };
   outbox.add(nextName(), { path: `/correct/clips/${current.handOutId}/answers`, at: Date.now(), shown, answerId, body });
   if (last) URL.revokeObjectURL(last.clip.address);
-  last = { answerId, clip: current, text: $("text").value, counted: status !== "skipped" };
+  last = { answerId, clip: current, text: $("text").value, speaker: speaker || current.speaker, counted: status !== "skipped" };
   if (progress && last.counted) progress = { ...progress, mineThisWeek: progress.mineThisWeek + 1 };
   drafts.remove(drafts.prefix + current.segmentId);
   done.add(current.segmentId);
@@ -392,7 +414,7 @@ function queueUndo(undone) {
 
 function undoLast() {
   if (!last) return;
-  const { answerId, clip, text, counted } = last;
+  const { answerId, clip, text, speaker, counted } = last;
   last = null;
   $("last").hidden = true;
   if (progress && counted) progress = { ...progress, mineThisWeek: progress.mineThisWeek - 1 };
@@ -401,7 +423,7 @@ function undoLast() {
   for (const entry of conflicts.list()) if (entry.answerId === answerId) conflicts.remove(entry.key);
   queueUndo(answerId);
   showProgress();
-  show(clip, text);
+  show(clip, text, speaker);
 }
 
 function toggleReasons(isOpen = $("reasons").hidden) {
@@ -441,6 +463,10 @@ $("skip").addEventListener("click", () => answer("skipped"));
 $("unusable").addEventListener("click", () => toggleReasons());
 for (const each of $("reasons").querySelectorAll("button")) each.addEventListener("click", () => answer("unusable", each.dataset.reason));
 $("undo").addEventListener("click", undoLast);
+$("speaker").addEventListener("change", () => {
+  $("new-speaker").hidden = $("speaker").selectedIndex !== $("speaker").length - 1;
+  if (!$("new-speaker").hidden) $("speaker-name").focus();
+});
 $("history").addEventListener("toggle", () => showHistory().catch(() => {}));
 
 const ACTIONS = {
@@ -449,7 +475,7 @@ const ACTIONS = {
 };
 
 function findAction(event) {
-  const inText = event.target === $("text");
+  const inText = event.target === $("text") || event.target === $("speaker-name");
   const isEnter = event.code === "Enter" || event.code === "NumpadEnter";
   if (isEnter && (event.ctrlKey || event.metaKey || (inText && !event.shiftKey && !event.altKey))) return ACTIONS.Enter;
   if (event.ctrlKey || event.metaKey) return null;
