@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,53 +19,18 @@ from habla_ml.service.server import find_exposure_warnings, open_listener
 from habla_ml.settings import Settings
 from habla_ml.settings.service import ServiceSettings
 from habla_ml_tests.testing.deployment_settings import write_settings
+from habla_ml_tests.testing.serve_process import ServeProcess
 
-SERVE = "from habla_ml.service import server; from habla_ml.cli.main import main\nserver._HEAD_TIMEOUT_S = 1.0\nmain()"
+LIMITS = {"body_timeout_s": 0.5, "address_requests_per_minute": 100}
 
 
-class ServeProcess:
-    """`habla-ml serve` in a process of its own."""
-
-    def __init__(self, folder: Path, workers: int) -> None:
-        with open_listener("127.0.0.1", 0) as free:
-            self.port = free.getsockname()[1]
-        uploads = {"body_timeout_s": 0.5, "address_requests_per_minute": 100}
-        service = {"port": self.port, "workers": workers, "uploads": uploads}
-        self.settings = write_settings(folder, service=service)
-        self.log = folder / "log"
-        command = [sys.executable, "-c", SERVE, "serve", "-p", str(folder / "configs" / "here.yaml")]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-        try:
-            self.get("/healthz")
-        except BaseException:
-            self.process.terminate()
-            raise
-
-    def get(self, path: str) -> httpx.Response:
-        """Return the answer; each request has a connection of its own, so that all workers get some."""
-        for _ in range(300):
-            try:
-                return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20)
-            except httpx.TransportError:
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def connect(self) -> socket.socket:
-        """Return a raw connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-    def stop(self) -> tuple[int, str]:
-        """End the server as a supervisor does; return its exit status and standard output."""
-        self.process.send_signal(signal.SIGTERM)
-        output = self.process.communicate(timeout=40)[0].decode()
-        return self.process.returncode, output
+def start_server(folder: Path, workers: int) -> ServeProcess:
+    return ServeProcess(folder, {"workers": workers, "uploads": LIMITS}, head_timeout_s=1.0)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    running = ServeProcess(tmp_path_factory.mktemp("server"), workers=2)
+    running = start_server(tmp_path_factory.mktemp("server"), workers=2)
     yield running
     status, output = running.stop()
     assert status == 0
@@ -196,7 +158,7 @@ def check_that_unfinished_headers_end_the_connection(server: ServeProcess) -> No
 
 
 def test_one_worker_closes_unfinished_requests_and_ends_gracefully(tmp_path: Path) -> None:
-    running = ServeProcess(tmp_path, workers=1)
+    running = start_server(tmp_path, workers=1)
     check_that_unfinished_headers_end_the_connection(running)
     code = create_enrolment_code(open_database(running.settings), "a phone", datetime.now(UTC), timedelta(hours=1))
     answer = httpx.post(f"http://127.0.0.1:{running.port}/v1/devices", json={"code": code})
