@@ -15,6 +15,7 @@ from habla_ml.service.openapi import add_openapi_document
 from habla_ml.service.pages import consents as consents_page
 from habla_ml.service.pages import correct, home, people, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
+from habla_ml.service.pages.status_cache import StatusCache
 from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 from habla_ml.settings.service import ServiceSettings
@@ -53,6 +54,7 @@ def create_app(state: ServiceState) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = state
+    app.state.status = StatusCache(state)
     _add_middleware(app, state.settings.service)
     add_problem_handlers(app)
     add_page_errors(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
 from habla_ml.errors import PointerMovedError, ReleaseError
 from habla_ml.inbox.accounts import Account
@@ -14,7 +14,7 @@ from habla_ml.release.channel import read_channel
 from habla_ml.release.publish import rollback
 from habla_ml.service.pages.current_account import CurrentAccount, require_right
 from habla_ml.service.pages.layout import add_page_headers, redirect_to, render_page
-from habla_ml.service.pages.status_summary import read_status_summary
+from habla_ml.service.pages.status_cache import StatusCache
 from habla_ml.service.problems import CONFLICT, NOT_FOUND, ProblemError
 from habla_ml.service.state import State
 
@@ -36,9 +36,14 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get(STATUS_PATH)
-def show_status(request: Request, state: State, account: CurrentAccount) -> Response:
-    """Show the state of the deployment."""
-    return render_page(request, state, "status.html.j2", summary=read_status_summary(state, account.rights))
+def show_status(
+    request: Request, state: State, account: CurrentAccount, sequence: Annotated[int, Query(ge=0, le=10**9)] = 0
+) -> Response:
+    """Show the state of the deployment, which includes the move of the release with this number."""
+    cache: StatusCache = request.app.state.status
+    summary = cache.read(sequence)
+    next_step = summary.choose_next_step(account.rights)
+    return render_page(request, state, "status.html.j2", summary=summary, next_step=next_step)
 
 
 @router.get("/reports/{version}")
@@ -72,4 +77,6 @@ def move_release(
         raise ProblemError(CONFLICT, "The channel was moved meanwhile") from error
     except ReleaseError as error:
         raise ProblemError(CONFLICT, "The files of this release are incomplete; the channel did not move") from error
-    return redirect_to(state, STATUS_PATH)
+    moved = read_channel(state.release_store, channel).current
+    # Another worker may show the page; the number says that its summary can be too old.
+    return redirect_to(state, STATUS_PATH if moved is None else f"{STATUS_PATH}?sequence={moved.sequence}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -78,6 +78,9 @@ class VersionSummary:
     """Words recognised wrongly of 100, by this version; None where nothing was measured."""
     base_wrong_words: float | None
     is_released: bool
+    """Whether phones and classrooms get it now."""
+    was_released: bool
+    """Whether they ever got it."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,20 @@ class StatusSummary:
     problems: tuple[StatusProblem, ...]
     versions: tuple[VersionSummary, ...]
     release: ReleaseSummary | None
-    next_step: str
-    """`problem`, `correct`, `consents`, `training` or `record`."""
+
+    def choose_next_step(self, rights: Collection[str]) -> str:
+        """Return what a person with these rights does next: `problem`, `correct`, `consents`, `training` or `record`."""
+        if self.problems:
+            return "problem"
+        if "correct" in rights and self.counts["to_correct"]:
+            return "correct"
+        if "consents" in rights and self.counts["classes_without_consent"]:
+            return "consents"
+        is_enough = self.growth is not None and self.growth.hours >= self.growth.hours_needed
+        return "training" if is_enough else "record"
 
 
-def read_status_summary(state: ServiceState, rights: frozenset[str]) -> StatusSummary:
+def read_status_summary(state: ServiceState) -> StatusSummary:
     """Read everything; a part that cannot be read is a problem on the page."""
     status = read_loop_status(
         StatusInputs(state.settings, state.read_clock(), lambda: state.lake, lambda: state.release_store, lambda: None)
@@ -128,9 +140,8 @@ def read_status_summary(state: ServiceState, rights: frozenset[str]) -> StatusSu
     counts = {name: int(values.get(subject, {}).get(key) or 0) for name, (subject, key) in _COUNTS.items()}
     problems = tuple(_list_problems(status))
     release = _read_release(state)
-    versions = _read_versions(state, None if release is None else release.model_version)
-    next_step = _choose_next_step(growth, counts, problems, rights)
-    return StatusSummary(status.taken_at, growth, counts, problems, versions, release, next_step)
+    versions = _read_versions(state, release)
+    return StatusSummary(status.taken_at, growth, counts, problems, versions, release)
 
 
 def _list_problems(status: LoopStatus) -> Iterator[StatusProblem]:
@@ -164,37 +175,34 @@ def _list_others(channel: Channel) -> Iterator[OtherRelease]:
             yield OtherRelease(each.version, each.model_version, each.released_at)
 
 
-def _read_versions(state: ServiceState, released: str | None) -> tuple[VersionSummary, ...]:
+def _read_versions(state: ServiceState, release: ReleaseSummary | None) -> tuple[VersionSummary, ...]:
     try:
         known = [each for each in catalogue.REPORT.keys(state.lake) if parent_version(each) is None]
         newest = sorted(known, key=version_number, reverse=True)[:_MOST_VERSIONS]
-        return tuple(_summarise_version(state.lake, each, each == released) for each in newest)
+        return tuple(_summarise_version(state.lake, each, release) for each in newest)
     except HablaError:
         return ()
 
 
-def _summarise_version(lake: Lake, version: str, is_released: bool) -> VersionSummary:
+def _summarise_version(lake: Lake, version: str, release: ReleaseSummary | None) -> VersionSummary:
     pointer = lake.read_pointer(catalogue.REPORT.name(version))
     comparison = read_stored_comparison(lake, version)
     verdict = "" if pointer is None else str(pointer.value.get("verdict", ""))
     candidate, base = comparison.model("candidate"), comparison.model("base")
-    return VersionSummary(version, verdict, _count_wrong_words(candidate), _count_wrong_words(base), is_released)
+    is_released = release is not None and release.model_version == version
+    was_released = release is not None and any(each.model_version == version for each in release.others)
+    return VersionSummary(
+        version,
+        verdict,
+        _count_wrong_words(candidate),
+        _count_wrong_words(base),
+        is_released,
+        is_released or was_released,
+    )
 
 
 def _count_wrong_words(model: ModelScore | None) -> float | None:
     return None if model is None or model.wer.value is None else 100 * model.wer.value
-
-
-def _choose_next_step(
-    growth: Growth | None, counts: Mapping[str, int], problems: tuple[StatusProblem, ...], rights: frozenset[str]
-) -> str:
-    if problems:
-        return "problem"
-    if "correct" in rights and counts["to_correct"]:
-        return "correct"
-    if "consents" in rights and counts["classes_without_consent"]:
-        return "consents"
-    return "training" if growth is not None and growth.hours >= growth.hours_needed else "record"
 
 
 def _read_growth(values: Mapping[str, Any]) -> Growth | None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from starlette.testclient import TestClient
 
 from habla_ml.release.channel import read_channel
 from habla_ml.release.publish import rollback
+from habla_ml.service.app import create_app
+from habla_ml.service.pages import status_cache
+from habla_ml.service.pages.status_summary import StatusSummary, read_status_summary
+from habla_ml.service.state import ServiceState
 from habla_ml_tests.service.pages.conftest import BROWSER, NOW, Pages
+
+LOCAL = ("127.0.0.1", 50_000)
 
 
 def read_text(html: str) -> str:
@@ -34,7 +46,7 @@ def test_a_version_has_its_verdict_in_a_sentence_and_its_report(
     add_versions(pages)
     text = read_text(pages.client.get("/status").text)
     assert re.search(r"Of 100 words it gets 1\d(\.\d)? wrong; the model without your corrections gets 3\d(\.\d)?", text)
-    assert "It is better and can be released." in text
+    assert "It is better than what was in use before it." in text
     assert "Phones and classrooms get v2, released on November 19, 2026." in text
     spanish = pages.client.get("/status", headers={**BROWSER, "Accept-Language": "es"}).text
     assert "Los teléfonos y las aulas reciben v2, publicada el 19 de noviembre de 2026." in read_text(spanish)
@@ -64,9 +76,43 @@ def test_a_person_with_the_right_goes_back_to_an_earlier_release(
     page = client.get("/status").text
     form = dict(re.findall(r'name="(seen)" value="(\d+)"', page))
     form["version"] = re.findall(r'<option value="([^"]+)"', page)[0]
-    assert client.post("/rollback", data=form).headers["location"] == "/status"
+    address = client.post("/rollback", data=form).headers["location"]
     assert read_move(pages) == ("v1", 3)
-    assert "A person went back to it." in client.get("/status").text
+    assert "A person went back to it." in client.get(address).text
+
+
+def test_the_state_is_read_once_for_everybody_and_anew_after_a_move_and_when_it_is_old(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    clock = [NOW]
+    state = ServiceState(pages.state.settings, lambda: clock[0])
+    # Two workers with caches of their own.
+    first, second = (TestClient(create_app(state), "http://127.0.0.1:8787", client=LOCAL) for _ in range(2))
+    nothing = "Nothing has been released yet."
+    assert all(nothing in each.get("/status", headers=BROWSER).text for each in (first, second))
+    add_versions(pages)
+    clock[0] += timedelta(seconds=29)
+    assert all(nothing in each.get("/status", headers=BROWSER).text for each in (first, second))
+    moved = first.get("/status?sequence=2", headers=BROWSER).text
+    assert "Phones and classrooms get v2" in moved
+    assert nothing in second.get("/status", headers=BROWSER).text
+    clock[0] += timedelta(seconds=1)
+    assert nothing not in second.get("/status", headers=BROWSER).text
+
+
+def test_everybody_waits_for_one_reading(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = []
+
+    def read_slowly(state: ServiceState) -> StatusSummary:
+        readings.append(state)
+        time.sleep(0.1)
+        return read_status_summary(state)
+
+    monkeypatch.setattr(status_cache, "read_status_summary", read_slowly)
+    cache = status_cache.StatusCache(pages.state)
+    with ThreadPoolExecutor(8) as pool:
+        found = set(map(id, pool.map(lambda _: cache.read(), range(8))))
+    assert (len(readings), len(found)) == (1, 1)
 
 
 def test_a_release_that_changed_since_the_person_looked_stays(
