@@ -19,19 +19,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from habla_ml.errors import InputError, LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id, make_clip_key
-from habla_ml.inbox.consents import find_standing_consent, get_contributor_key
+from habla_ml.inbox.consents import find_missing_consents, get_contributor_key
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.group_commit import GroupCommit
-from habla_ml.inbox.schema import CLIPS
+from habla_ml.inbox.schema import CLIPS, DEVICES
 from habla_ml.lake import Store, StoreEntry
 from habla_ml.settings.data import ConsentSettings
 
 _FILES_PER_QUERY: Final = 500
+# Made once: each upload runs them, and making a statement takes longer than running it.
+_IDS: Final[Any] = bindparam("ids", expanding=True)
+_KNOWN_CLIPS: Final = select(CLIPS.c.clip_id, CLIPS.c.sha256, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(_IDS))
+_REVOKED_DEVICES: Final = select(DEVICES.c.device_id).where(
+    DEVICES.c.device_id.in_(_IDS), DEVICES.c.revoked_at.is_not(None)
+)
+_NEW_ROWS: Final = insert(CLIPS)
 
 
 @dataclass(frozen=True)
@@ -91,14 +98,8 @@ def is_clip_held(connection: Connection, clip: NewClip, consent: ConsentSettings
     return found
 
 
-def require_consent(connection: Connection, contributor: str | None, consent: ConsentSettings) -> None:
-    """Raise `ConsentMissingError` if a consent is required and the contributor has none that stands."""
-    if not consent.required:
-        return
-    if contributor is None:
-        raise ConsentMissingError("the clip names no contributor; send Habla-Contributor")
-    if find_standing_consent(connection, contributor, consent.oldest_version) is None:
-        raise ConsentMissingError("the contributor has no standing consent; record one first")
+class DeviceRevokedError(InputError):
+    """The device was revoked while it sent the clip."""
 
 
 class ClipReceiver:
@@ -108,17 +109,22 @@ class ClipReceiver:
         self._store = store
         self._rows = GroupCommit[_StoredFile, bool | InputError](partial(_add_rows, database, consent))
 
-    def receive(self, clip: NewClip, file: Path) -> bool:
+    def receive(self, clip: NewClip, content: bytes | Path) -> bool:
         """Keep a clip durably; return True if it is new, or False if it was held already.
 
-        `file` has the bytes whose sha256 the clip names. The store can keep the file itself: do not write to it again.
-        Raises the errors of `is_clip_held`, after which nothing of this attempt is left, and `LakeError` if the store or
-        the database cannot be used.
+        `content` has the bytes whose sha256 the clip names. The store can keep a file itself: do not write to it again.
+        Raises `DeviceRevokedError` and the errors of `is_clip_held`, after which nothing of this attempt is left, and
+        `LakeError` if the store or the database cannot be used.
         """
         key = make_clip_key(clip.clip_id)
-        self._store.adopt_if_absent(key, file, clip.sha256)
+        if isinstance(content, bytes):
+            self._store.put_new(key, content, clip.sha256)
+            size_bytes = len(content)
+        else:
+            self._store.adopt_if_absent(key, content, clip.sha256)
+            size_bytes = content.stat().st_size
         # After an error here the row may be there, so the file stays; without a row the sweep removes it.
-        outcome = self._rows.run(_StoredFile(clip, key, file.stat().st_size))
+        outcome = self._rows.run(_StoredFile(clip, key, size_bytes))
         if outcome is not True:
             self._store.delete(key)
         if isinstance(outcome, InputError):
@@ -196,10 +202,13 @@ def _add_rows_once(
     outcomes: list[bool | InputError] = []
     rows: dict[str, dict[str, Any]] = {}
     with database.write() as connection:
+        revoked = set(connection.scalars(_REVOKED_DEVICES, {"ids": list({each.clip.device_id for each in files})}))
         found = _check_clips(connection, [each.clip for each in files], consent)
         for file, held in zip(files, found, strict=True):
             first = rows.get(file.clip.clip_id)
-            if held is False and first is None:
+            if file.clip.device_id in revoked:
+                outcomes.append(DeviceRevokedError("the device was revoked"))
+            elif held is False and first is None:
                 rows[file.clip.clip_id] = file.build_row()
                 outcomes.append(True)
             elif held is False and first is not None:
@@ -207,44 +216,37 @@ def _add_rows_once(
             else:
                 outcomes.append(False if held is True else held)
         if rows:
-            connection.execute(insert(CLIPS), [rows[clip_id] for clip_id in sorted(rows)])
+            connection.execute(_NEW_ROWS, [rows[clip_id] for clip_id in sorted(rows)])
     return outcomes
 
 
 def _check_clips(connection: Connection, clips: Sequence[NewClip], consent: ConsentSettings) -> list[bool | InputError]:
     """Return for each clip whether it is held, or why it is refused."""
-    columns = (CLIPS.c.clip_id, CLIPS.c.sha256, CLIPS.c.erased_at)
-    query = select(*columns).where(CLIPS.c.clip_id.in_([each.clip_id for each in clips]))
-    known = {row.clip_id: row for row in connection.execute(query)}
-    refusals: dict[str | None, ConsentMissingError | None] = {}
+    known = {row.clip_id: row for row in connection.execute(_KNOWN_CLIPS, {"ids": [each.clip_id for each in clips]})}
+    new = {each.contributor for each in clips if each.clip_id not in known}
+    refused = find_missing_consents(connection, new, consent)
     outcomes: list[bool | InputError] = []
     for clip in clips:
         row = known.get(clip.clip_id)
-        if row is not None and row.erased_at is not None:
+        if row is None:
+            outcomes.append(_refuse_consent(clip) if clip.contributor in refused else False)
+        elif row.erased_at is not None:
             outcomes.append(ClipErasedError(f"clip {clip.sent_id} was erased; delete it on the device too"))
-        elif row is not None:
-            outcomes.append(_compare(clip, row.sha256) or True)
         else:
-            if clip.contributor not in refusals:
-                refusals[clip.contributor] = _find_refusal(connection, clip.contributor, consent)
-            outcomes.append(refusals[clip.contributor] or False)
+            outcomes.append(_compare(clip, row.sha256) or True)
     return outcomes
+
+
+def _refuse_consent(clip: NewClip) -> ConsentMissingError:
+    if clip.contributor is None:
+        return ConsentMissingError("the clip names no contributor; send Habla-Contributor")
+    return ConsentMissingError("the contributor has no standing consent; record one first")
 
 
 def _compare(clip: NewClip, sha256: str) -> ClipConflictError | None:
     if clip.sha256 == sha256:
         return None
     return ClipConflictError(f"clip {clip.sent_id} was received with other bytes; send these under a new id")
-
-
-def _find_refusal(
-    connection: Connection, contributor: str | None, consent: ConsentSettings
-) -> ConsentMissingError | None:
-    try:
-        require_consent(connection, contributor, consent)
-    except ConsentMissingError as error:
-        return error
-    return None
 
 
 def _find_orphans(database: Database, entries: Iterable[StoreEntry]) -> list[str]:

@@ -11,19 +11,24 @@ changed, and two writers on PostgreSQL wait for each other at that row.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.schema import CONSENT_REVISION, CONSENTS
 from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
+from habla_ml.settings.data import ConsentSettings
 
 _LONGEST_KEY: Final = 100
+_LOCKED_CONSENTS: Final = (
+    # Made once: each upload runs it, and making it takes longer than running it.
+    select(CONSENTS).where(CONSENTS.c.contributor_key.in_(bindparam("keys", expanding=True))).with_for_update(read=True)
+)
 _CONSENT_NAMESPACE: Final = uuid.UUID("5d0c9c5a-7f0e-4a53-9a55-6c1c0a4b8f21")
 
 
@@ -115,14 +120,32 @@ def get_contributor_key(contributor: str) -> str:
     return key
 
 
+def find_missing_consents(
+    connection: Connection, contributors: Collection[str | None], consent: ConsentSettings
+) -> set[str | None]:
+    """Return those of the contributors whose speech may not be stored, because no consent of theirs stands.
+
+    It is none of them where the settings require no consent. On PostgreSQL, the rows stay locked until the transaction
+    ends: what it stores is stored before a withdrawal, or not at all.
+    """
+    if not consent.required or not contributors:
+        return set()
+    keys = {each: None if each is None else canonical_name(each) for each in contributors}
+    consents: dict[str, list[RecordedConsent]] = {}
+    for row in connection.execute(
+        _LOCKED_CONSENTS, {"keys": sorted({key for key in keys.values() if key is not None})}
+    ):
+        consents.setdefault(row.contributor_key, []).append(_read_row(row))
+    standing = {key for key, each in consents.items() if choose_standing_consent(each, consent.oldest_version)}
+    return {each for each, key in keys.items() if key not in standing}
+
+
 def find_standing_consent(connection: Connection, contributor: str, oldest_version: int = 1) -> StandingConsent | None:
     """Return the consent of a contributor that stands, or None: not given, a guardian's is missing, or withdrawn.
 
-    Consents to a version of a document before `oldest_version` do not count. On PostgreSQL, the rows stay locked until
-    the transaction ends: what it stores is stored before a withdrawal, or not at all.
+    Consents to a version of a document before `oldest_version` do not count.
     """
-    rows = read_consents(connection, contributor, lock=True)
-    return choose_standing_consent(rows, oldest_version)
+    return choose_standing_consent(read_consents(connection, contributor), oldest_version)
 
 
 def choose_standing_consent(consents: Sequence[RecordedConsent], oldest_version: int = 1) -> StandingConsent | None:
@@ -179,11 +202,10 @@ def find_consent(connection: Connection, consent_id: str) -> RecordedConsent | N
     return None if row is None else _read_row(row)
 
 
-def read_consents(connection: Connection, contributor: str, *, lock: bool = False) -> list[RecordedConsent]:
+def read_consents(connection: Connection, contributor: str) -> list[RecordedConsent]:
     """Return all consents of a contributor in whatever spelling, oldest first."""
     query = select(CONSENTS).where(CONSENTS.c.contributor_key == canonical_name(contributor))
-    query = query.order_by(CONSENTS.c.given_at, CONSENTS.c.consent_id)
-    return [_read_row(row) for row in connection.execute(query.with_for_update(read=True) if lock else query)]
+    return [_read_row(row) for row in connection.execute(query.order_by(CONSENTS.c.given_at, CONSENTS.c.consent_id))]
 
 
 def read_all_consents(connection: Connection) -> list[RecordedConsent]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +20,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from habla_ml.inbox.clips import ConsentMissingError, derive_clip_id, format_hour, require_consent
+from habla_ml.inbox.clips import derive_clip_id, format_hour
+from habla_ml.inbox.consents import find_missing_consents
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS, DATA_POINTS
 from habla_ml.settings.data import ConsentSettings
@@ -97,9 +98,9 @@ def _receive(
     with database.write() as connection:
         known = _read_digests(connection, device_id, {each.data_point_id for each in points})
         clips = _read_clips(connection, {clip_id for _, _, clip_id in prepared})
-        consents = _find_consents(connection, clips, consent)
+        refused = find_missing_consents(connection, {each.contributor for each in clips.values()}, consent)
         for point, digest, clip_id in prepared:
-            outcome = _judge(known.get(point.data_point_id), digest, clips.get(clip_id), consents, consent)
+            outcome = _judge(known.get(point.data_point_id), digest, clips.get(clip_id), refused, consent)
             outcomes.append(outcome)
             if outcome is DataPointOutcome.ACCEPTED:
                 known[point.data_point_id] = digest
@@ -113,7 +114,7 @@ def _judge(
     known: str | None,
     digest: str,
     clip: _KnownClip | None,
-    consents: Mapping[str | None, bool],
+    refused: Collection[str | None],
     consent: ConsentSettings,
 ) -> DataPointOutcome:
     if known is not None:
@@ -122,7 +123,7 @@ def _judge(
         return DataPointOutcome.CLIP_MISSING if consent.required else DataPointOutcome.ACCEPTED
     if clip.is_erased:
         return DataPointOutcome.CLIP_ERASED
-    return DataPointOutcome.ACCEPTED if consents[clip.contributor] else DataPointOutcome.NO_CONSENT
+    return DataPointOutcome.NO_CONSENT if clip.contributor in refused else DataPointOutcome.ACCEPTED
 
 
 def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict[str, str]:
@@ -135,19 +136,6 @@ def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict
 def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
     query = select(CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(clip_ids))
     return {row.clip_id: _KnownClip(row.contributor, row.erased_at is not None) for row in connection.execute(query)}
-
-
-def _find_consents(
-    connection: Connection, clips: Mapping[str, _KnownClip], consent: ConsentSettings
-) -> dict[str | None, bool]:
-    found: dict[str | None, bool] = {}
-    for contributor in {each.contributor for each in clips.values()}:
-        try:
-            require_consent(connection, contributor, consent)
-            found[contributor] = True
-        except ConsentMissingError:
-            found[contributor] = False
-    return found
 
 
 def _build_row(device_id: str, point: NewDataPoint, digest: str, clip_id: str, now: datetime) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """Counters of requests and bytes in fixed windows of time, which all workers on a machine share.
 
-They live in an SQLite file of their own that is not flushed to the disk. Memory would count each worker separately, and
-the service's database would pay for every request with a flush that only clips need. A killed process loses no count; a
-power failure may. Several machines behind one address count separately.
+A worker counts in its memory and adds its counts once a second to an SQLite file, which is not flushed to the disk. So a
+total can lack what the other workers counted within a second. A killed process loses as much, and a power failure may
+lose all. Several machines behind one address count separately.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from habla_ml.errors import LakeError
 
+_SHARED_EVERY_S: Final = 1.0
+_FORGOTTEN_EVERY_S: Final = 60
 _BUSY_TIMEOUT_S: Final = 5.0
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS counters (key TEXT, ends_at INTEGER, amount INTEGER, PRIMARY KEY (key, ends_at))"
@@ -22,6 +26,18 @@ _SCHEMA: Final = (
 _ADD: Final = (
     "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount RETURNING amount"
 )
+
+
+@dataclass
+class _Counter:
+    """What a worker knows of a counter."""
+
+    shared: int
+    """The total of all workers when this one shared last."""
+    own: int
+    """What this worker has counted since."""
+    shared_at: float
+    """On the monotonic clock, in seconds."""
 
 
 class RequestCounters:
@@ -38,23 +54,24 @@ class RequestCounters:
         except (OSError, sqlite3.Error) as error:
             raise LakeError(f"request counters {path} cannot be used: {error}; set service.folder") from error
         self._lock = threading.Lock()
+        self._counters: dict[tuple[str, int], _Counter] = {}
+        self._forgets_at = 0
 
-    def add(self, key: str, amount: int, window_s: int, now: datetime) -> int:
+    def add(self, key: str, amount: int, window_s: int, now: datetime, *, at_once: bool = False) -> int:
         """Add to a counter and return its total in the present window of `window_s` seconds.
 
-        Raises `LakeError` if the file cannot be used.
+        With `at_once` the total has everything that other workers counted. Raises `LakeError` if the file cannot be used.
         """
-        seconds = int(now.timestamp())
-        try:
-            with self._lock:
-                total: int = self._connection.execute(_ADD, (key, end_of_window(window_s, now), amount)).fetchall()[0][
-                    0
-                ]
-                if total == amount:
-                    self._connection.execute("DELETE FROM counters WHERE ends_at <= ?", (seconds,))
-        except sqlite3.Error as error:
-            raise LakeError(f"the request counters cannot be used: {error}; free space") from error
-        return total
+        ends_at = end_of_window(window_s, now)
+        with self._lock:
+            counter = self._counters.get((key, ends_at))
+            if counter is None:
+                self._forget_ended(int(now.timestamp()))
+                counter = self._counters[key, ends_at] = _Counter(0, 0, float("-inf"))
+            counter.own += amount
+            if at_once or time.monotonic() - counter.shared_at >= _SHARED_EVERY_S:
+                self._share(key, ends_at, counter)
+            return counter.shared + counter.own
 
     def read(self, key: str, window_s: int, now: datetime) -> int:
         """Return the total of a counter in the present window; raises `LakeError` if the file cannot be used."""
@@ -62,9 +79,29 @@ class RequestCounters:
         try:
             with self._lock:
                 rows = self._connection.execute("SELECT amount FROM counters WHERE key = ? AND ends_at = ?", found)
-                return sum(row[0] for row in rows)
+                own = self._counters[found].own if found in self._counters else 0
+                total: int = sum(row[0] for row in rows)
+                return total + own
         except sqlite3.Error as error:
             raise LakeError(f"the request counters cannot be used: {error}; free space") from error
+
+    def _share(self, key: str, ends_at: int, counter: _Counter) -> None:
+        try:
+            ((counter.shared,),) = self._connection.execute(_ADD, (key, ends_at, counter.own)).fetchall()
+        except sqlite3.Error as error:
+            raise LakeError(f"the request counters cannot be used: {error}; free space") from error
+        counter.own, counter.shared_at = 0, time.monotonic()
+
+    def _forget_ended(self, now_s: int) -> None:
+        """Remove the counters whose window has ended, now and then."""
+        if now_s < self._forgets_at:
+            return
+        self._counters = {key: each for key, each in self._counters.items() if key[1] > now_s}
+        try:
+            self._connection.execute("DELETE FROM counters WHERE ends_at <= ?", (now_s,))
+        except sqlite3.Error as error:
+            raise LakeError(f"the request counters cannot be used: {error}; free space") from error
+        self._forgets_at = now_s + _FORGOTTEN_EVERY_S
 
 
 def end_of_window(window_s: int, now: datetime) -> int:

@@ -49,6 +49,7 @@ class DirectoryStore(Store):
 
     def __init__(self, root: Path) -> None:
         self._root = root.expanduser().resolve()
+        self._durable_folders: set[Path] = set()
         try:
             is_new = not self._root.exists()
             (self._root / _TEMPORARY_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,24 @@ class DirectoryStore(Store):
                 stored = _link_if_absent(source, self._path(key))
             self._make_name_durable(key)
         return stored
+
+    def put_new(self, key: str, data: bytes, sha256: str) -> None:  # noqa: ARG002 (nothing else reads the bytes again)
+        """See `Store.put_new`; the file is made under its name, which saves a link and a flush."""
+        target = self._path(key)
+        with self._translate_write_errors(key):
+            if target.parent not in self._durable_folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _fsync_folders(target.parent.parent, self._root)
+                self._durable_folders.add(target.parent)
+            try:
+                with open(target, "xb", opener=_create_value) as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+            _fsync_folder(target.parent)
 
     def read_versioned(self, key: str) -> VersionedValue | None:
         """See `Store.read_versioned`; the tag is the sha256 of the value."""
@@ -303,13 +322,22 @@ def _copy_source(source: bytes | Path, out: IO[bytes]) -> str:
     return written.hexdigest()
 
 
+def _create_value(path: str, flags: int) -> int:
+    """Open a new value; the umask still decides who may read it, and nobody may write it again."""
+    return os.open(path, flags, 0o444)
+
+
 def _fsync_folders(folder: Path, root: Path) -> None:
     """Make names durable: fsync `folder` and its parents up to `root`."""
     for each in (folder, *folder.parents):
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fsync_folder(each)
         if each == root:
             return
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -80,6 +80,14 @@ class Store(ABC):
         """
         return self.put_if_absent(key, source, sha256)
 
+    def put_new(self, key: str, data: bytes, sha256: str) -> None:
+        """Store a value of which the caller has just computed the `sha256`, under a key that nobody else knows yet.
+
+        It is durable on return, and then the caller may pass the key on. A crash before that can leave a part of the
+        value. Raises `LakeError` if the store cannot be written.
+        """
+        self.put_if_absent(key, data, sha256)
+
     def read(self, key: str) -> bytes:
         """Return the value under `key`; raises `ObjectMissingError` if the key does not exist."""
         found = self.read_versioned(key)

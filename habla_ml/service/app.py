@@ -20,11 +20,10 @@ from habla_ml.service.problems import add_problem_handlers
 from habla_ml.service.state import ServiceState
 from habla_ml.settings.service import ServiceSettings
 
-UNLIMITED_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, observe.router, static_files.router)
-"""The routers of what costs nothing, and of what the programs need that watch the service."""
+UNLIMITED_ROUTERS: Final[tuple[APIRouter, ...]] = (clips.router, health.router, observe.router, static_files.router)
+"""The routers of clips, which count their requests themselves, of what costs nothing, and of what watches the service."""
 API_ROUTERS: Final[tuple[APIRouter, ...]] = (
     devices.router,
-    clips.router,
     batches.router,
     consents.router,
     contributors.router,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
-import os
 import re
 import tempfile
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Final
 
-import anyio
 from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -31,11 +30,17 @@ _DIGEST_ITEM: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*=
 
 @dataclass(frozen=True)
 class ReceivedBody:
-    """A body in a file, which the caller moves or deletes. Its digest is the one that the client sent."""
+    """A body whose digest is the one that the client sent."""
 
-    path: Path
+    content: bytes | Path
+    """The bytes; of a large body a file, which the caller moves or deletes."""
     sha256: str
     size_bytes: int
+
+    def discard(self) -> None:
+        """Remove the file, if there is one that nobody has moved."""
+        if isinstance(self.content, Path):
+            self.content.unlink(missing_ok=True)
 
 
 class _BodyBound:
@@ -63,11 +68,11 @@ class BodyBoundMiddleware:
         await self.app(scope, _bound_receive(scope, receive, bound), send)
 
 
-async def read_body_to_file(request: Request, folder: Path, largest_bytes: int, timeout_s: float) -> ReceivedBody:
-    """Receive a request's body into a new file of `folder`, and compare it with its `Content-Digest` (RFC 9530).
+async def receive_body(request: Request, folder: Path, largest_bytes: int, timeout_s: float) -> ReceivedBody:
+    """Receive a request's body, and compare it with its `Content-Digest` (RFC 9530).
 
-    The bounds replace those of other bodies. Nothing is left in the folder if the body is not received. The file is not
-    flushed to the disk.
+    Above a megabyte it goes into a new file of `folder`, which is not flushed to the disk. The bounds replace those of
+    other bodies. Nothing is left in the folder if the body is not received.
 
     Raises:
         ProblemError: The digest is missing or differs, or the body is cut off.
@@ -77,42 +82,64 @@ async def read_body_to_file(request: Request, folder: Path, largest_bytes: int, 
     digest = read_content_digest(request)
     bound: _BodyBound = request.scope[_SCOPE_KEY]
     bound.largest_bytes, bound.timeout_s = largest_bytes, timeout_s
-    handle, name = await to_thread.run_sync(_create_file, folder)
-    path = Path(name)
+    spool = _Spool(folder)
     try:
-        with os.fdopen(handle, "wb") as file:
-            sha256, size_bytes = await _copy_stream(request, file)
-        _check_length(request, size_bytes)
-        if sha256.digest() != digest:
-            raise ProblemError(DIGEST_MISMATCH, f"{size_bytes} bytes came that differ from the digest; send them again")
-    except ClientDisconnect as error:
-        path.unlink()
-        raise ProblemError(BAD_REQUEST, "the body is cut off; send it again") from error
-    except OSError as error:
-        path.unlink()
-        raise LakeError(f"folder {folder} cannot be written: {error}; free space") from error
-    except BaseException:
-        path.unlink()
+        async for chunk in request.stream():
+            spool.add(chunk)
+            if len(spool.buffer) >= _BUFFER_BYTES:
+                await to_thread.run_sync(spool.write)
+        _check_length(request, spool.size_bytes)
+        if spool.sha256.digest() != digest:
+            raise ProblemError(
+                DIGEST_MISMATCH, f"{spool.size_bytes} bytes came that differ from the digest; send them again"
+            )
+        content = spool.finish() if spool.file is None else await to_thread.run_sync(spool.finish)
+    except BaseException as error:
+        spool.discard()
+        if isinstance(error, ClientDisconnect):
+            raise ProblemError(BAD_REQUEST, "the body is cut off; send it again") from error
         raise
-    return ReceivedBody(path, sha256.hexdigest(), size_bytes)
+    return ReceivedBody(content, spool.sha256.hexdigest(), spool.size_bytes)
 
 
-async def _copy_stream(request: Request, file: BinaryIO) -> tuple[hashlib._Hash, int]:
-    sha256, size_bytes, buffer = hashlib.sha256(), 0, bytearray()
-    async for chunk in request.stream():
-        sha256.update(chunk)
-        size_bytes += len(chunk)
-        buffer += chunk
-        if len(buffer) >= _BUFFER_BYTES:
-            await to_thread.run_sync(file.write, bytes(buffer))
-            buffer.clear()
-    await to_thread.run_sync(_write_and_flush, file, bytes(buffer))
-    return sha256, size_bytes
+class _Spool:
+    """What has come of a body: the last bytes in memory, those before them in a file."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.buffer = bytearray()
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+        self.file: IO[bytes] | None = None
 
-def _write_and_flush(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
-    file.flush()
+    def add(self, chunk: bytes) -> None:
+        self.sha256.update(chunk)
+        self.size_bytes += len(chunk)
+        self.buffer += chunk
+
+    def write(self) -> None:
+        try:
+            if self.file is None:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self.file = tempfile.NamedTemporaryFile(prefix="body-", dir=self.folder, delete=False)  # noqa: SIM115
+            self.file.write(self.buffer)
+            self.file.flush()
+        except OSError as error:
+            raise LakeError(f"folder {self.folder} cannot be written: {error}; free space") from error
+        self.buffer.clear()
+
+    def finish(self) -> bytes | Path:
+        """Return the bytes, or the file once it has all of them."""
+        if self.file is None:
+            return bytes(self.buffer)
+        self.write()
+        self.file.close()
+        return Path(self.file.name)
+
+    def discard(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            Path(self.file.name).unlink(missing_ok=True)
 
 
 def _bound_receive(scope: Scope, receive: Receive, bound: _BodyBound) -> Receive:
@@ -126,9 +153,9 @@ def _bound_receive(scope: Scope, receive: Receive, bound: _BodyBound) -> Receive
             return await receive()
         if deadline is None:
             _check_declared_length(scope, bound)
-            deadline = anyio.current_time() + bound.timeout_s
+            deadline = asyncio.get_running_loop().time() + bound.timeout_s
         try:
-            with anyio.fail_after(max(0.0, deadline - anyio.current_time())):
+            async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError as error:
             reason = f"the body did not come within {bound.timeout_s:g} s; send it again"
@@ -157,14 +184,6 @@ def _check_length(request: Request, size_bytes: int) -> None:
     declared = request.headers.get("content-length")
     if declared is not None and declared != str(size_bytes):
         raise ProblemError(BAD_REQUEST, f"{size_bytes} bytes came, but Content-Length differs; send the body again")
-
-
-def _create_file(folder: Path) -> tuple[int, str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return tempfile.mkstemp(prefix="body-", dir=folder)
-    except OSError as error:
-        raise LakeError(f"folder {folder} cannot be written: {error}; free space") from error
 
 
 def read_content_digest(request: Request) -> bytes:

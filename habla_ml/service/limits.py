@@ -15,7 +15,7 @@ from fastapi import Request
 
 from habla_ml.inbox.request_counters import end_of_window
 from habla_ml.service.problems import TOO_MANY, ProblemError
-from habla_ml.service.state import ServiceState, State
+from habla_ml.service.state import ServiceState, get_state
 
 if TYPE_CHECKING:
     from habla_ml.inbox.devices import Device
@@ -47,8 +47,12 @@ def get_client_network(request: Request) -> str:
     return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False))
 
 
-def limit_address(request: Request, state: State) -> None:
-    """Count a request against its network address; raises `ProblemError` above the limit."""
+async def limit_address(request: Request) -> None:
+    """Count a request against its network address; raises `ProblemError` above the limit.
+
+    It is `async` because FastAPI runs anything else in another thread, which takes ten times as long.
+    """
+    state = await get_state(request)
     most = state.settings.service.uploads.address_requests_per_minute
     _count(state, f"address {get_client_network(request)}", 1, _MINUTE_S, most, "requests of this network a minute")
 
@@ -73,12 +77,13 @@ def limit_sign_in(request: Request, state: ServiceState, name: str | None) -> No
     """
     network = get_client_network(request)
     most = "attempts to sign in from this network a minute"
-    _count(state, f"sign-in {network}", 1, _MINUTE_S, _MOST_SIGN_INS_OF_ADDRESS, most)
+    _count(state, f"sign-in {network}", 1, _MINUTE_S, _MOST_SIGN_INS_OF_ADDRESS, most, at_once=True)
     if name is None:
         return
     # What is typed as a name can be a password.
     person = hashlib.sha256(name.encode()).hexdigest()
-    _count(state, f"sign-in {network} {person}", 1, _QUARTER_HOUR_S, _MOST_SIGN_INS_OF_NAME, "attempts for this name")
+    most = "attempts for this name"
+    _count(state, f"sign-in {network} {person}", 1, _QUARTER_HOUR_S, _MOST_SIGN_INS_OF_NAME, most, at_once=True)
 
 
 def check_wrong_secrets(request: Request, state: ServiceState) -> None:
@@ -90,11 +95,13 @@ def check_wrong_secrets(request: Request, state: ServiceState) -> None:
 
 def count_wrong_secret(request: Request, state: ServiceState) -> None:
     """Count a wrong code, token or password against its address."""
-    state.counters.add(f"wrong {get_client_network(request)}", 1, _QUARTER_HOUR_S, state.read_clock())
+    state.counters.add(f"wrong {get_client_network(request)}", 1, _QUARTER_HOUR_S, state.read_clock(), at_once=True)
 
 
-def _count(state: ServiceState, key: str, amount: int, window_s: int, most: int, what: str) -> None:
-    if state.counters.add(key, amount, window_s, state.read_clock()) > most:
+def _count(
+    state: ServiceState, key: str, amount: int, window_s: int, most: int, what: str, *, at_once: bool = False
+) -> None:
+    if state.counters.add(key, amount, window_s, state.read_clock(), at_once=at_once) > most:
         raise _refuse(state, window_s, f"{most} {what}")
 
 

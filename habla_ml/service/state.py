@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
+from cachetools import TTLCache
 from fastapi import Depends, Request
 
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.clips import ClipReceiver
 from habla_ml.inbox.database import Database, open_database
+from habla_ml.inbox.devices import Device
 from habla_ml.inbox.request_counters import RequestCounters
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.release.model_info import ModelInfoCache
@@ -20,6 +22,10 @@ from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake, Store
+
+
+_MOST_RECENT: Final = 10_000
+_RECENT_S: Final = 5.0
 
 
 def read_utc_clock() -> datetime:
@@ -60,6 +66,22 @@ class ServiceState:
         return ClipReceiver(self.database, self.inbox, self.settings.consent)
 
     @cached_property
+    def recent_devices(self) -> TTLCache[str | None, Device]:
+        """The devices whose token was found valid within the last seconds, by token.
+
+        Only uploads look here: before they are kept, they ask the database whether the device was revoked meanwhile.
+        """
+        return TTLCache(_MOST_RECENT, _RECENT_S)
+
+    @cached_property
+    def recent_consents(self) -> TTLCache[str | None, bool]:
+        """The contributors whose clips could be kept within the last seconds, as typed.
+
+        Only uploads look here: before they are kept, they ask the database again.
+        """
+        return TTLCache(_MOST_RECENT, _RECENT_S)
+
+    @cached_property
     def release_store(self) -> Store:
         """The store of the releases."""
         return open_store(self.settings.release.store)
@@ -70,7 +92,7 @@ class ServiceState:
         return ModelInfoCache(self.release_store)
 
 
-def get_state(request: Request) -> ServiceState:
+async def get_state(request: Request) -> ServiceState:
     """Return the state of the application that serves the request."""
     state: ServiceState = request.app.state.service
     return state

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,12 +29,22 @@ def test_processes_count_together(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from habla_ml.inbox.request_counters import RequestCounters\n"
         "from habla_ml_tests.inbox.test_request_counters import NOW\n"
         "counters = RequestCounters(Path(sys.argv[1]))\n"
-        "for _ in range(200): counters.add('a', 1, 60, NOW)\n"
+        "for _ in range(200): counters.add('a', 1, 60, NOW, at_once=True)\n"
     )
     path = tmp_path / "counters.sqlite"
     running = [subprocess.Popen([sys.executable, "-c", script, str(path)]) for _ in range(2)]
     assert [each.wait() for each in running] == [0, 0]
     assert RequestCounters(path).read("a", 60, NOW) == 400
+
+
+def test_processes_learn_of_each_other_within_a_second(tmp_path: Path) -> None:
+    one, other = (RequestCounters(tmp_path / "counters.sqlite") for _ in range(2))
+    assert [one.add("a", 1, 60, NOW) for _ in range(3)] == [1, 2, 3]
+    assert other.add("a", 1, 60, NOW) == 2
+    time.sleep(1.0)
+    assert one.add("a", 1, 60, NOW) == 5
+    assert other.add("a", 1, 60, NOW) == 6
+    assert (one.read("a", 60, NOW), other.add("b", 1, 60, NOW)) == (6, 1)
 
 
 def test_a_file_that_cannot_be_used_is_a_fault_of_the_environment(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from fastapi import Request
 
 from habla_ml.inbox.devices import create_enrolment_code, revoke_device
 from habla_ml.service.access import CurrentDevice
-from habla_ml.service.bodies import read_body_to_file
+from habla_ml.service.bodies import receive_body
 from habla_ml.service.limits import charge_bytes
 from habla_ml_tests.testing.service_client import ServiceUnderTest
+
+LARGEST_BYTES = 2_500_000
 
 
 @pytest.fixture
@@ -36,8 +38,9 @@ def add_routes(service: ServiceUnderTest, folder: Path) -> None:
 
     @service.app.put("/test/file")
     async def receive(request: Request) -> list[str]:
-        body = await read_body_to_file(request, folder / "incoming", 5_000, 0.3)
-        return [body.path.read_bytes().decode(), body.sha256, str(body.size_bytes)]
+        body = await receive_body(request, folder / "incoming", LARGEST_BYTES, 3.0)
+        kept = body.content if isinstance(body.content, bytes) else body.content.read_bytes()
+        return [type(body.content).__name__, hashlib.sha256(kept).hexdigest(), body.sha256, str(body.size_bytes)]
 
     @service.app.post("/test/bytes/{size}")
     def charge(size: int, device: CurrentDevice) -> None:
@@ -121,10 +124,12 @@ def test_a_device_above_its_quota_waits_for_the_next_day(tmp_path: Path) -> None
     assert (refused.status_code, refused.headers["retry-after"]) == (429, str(int(17.5 * 3600)))
 
 
-def test_a_body_is_received_with_its_digest(service: ServiceUnderTest) -> None:
-    content = b"x" * 5_000
+@pytest.mark.parametrize(("size", "kept_as"), [(0, "bytes"), (5_000, "bytes"), (LARGEST_BYTES, "PosixPath")])
+def test_a_body_is_received_with_its_digest(service: ServiceUnderTest, size: int, kept_as: str) -> None:
+    content = b"x" * size
     answer = service.client.put("/test/file", content=content, headers=digest_of(content))
-    assert answer.json() == [content.decode(), hashlib.sha256(content).hexdigest(), "5000"]
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert answer.json() == [kept_as, sha256, sha256, str(size)]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +154,12 @@ def test_a_body_without_its_digest_or_length_leaves_nothing(
 
 def test_a_body_of_unknown_or_wrong_length_is_cut_at_the_bound(service: ServiceUnderTest, tmp_path: Path) -> None:
     def send() -> Iterator[bytes]:
-        yield from (b"x" * 1_000 for _ in range(6))
+        yield from (b"x" * 500_000 for _ in range(6))
 
     for headers in ({}, {"Content-Length": "10"}):
-        answer = service.client.put("/test/file", content=send(), headers={**digest_of(b"x" * 6_000), **headers})
+        answer = service.client.put("/test/file", content=send(), headers={**digest_of(b"x" * 3_000_000), **headers})
         assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
-        assert not list((tmp_path / "incoming").iterdir())
+        assert not list((tmp_path / "incoming").glob("*"))
 
 
 def test_other_bodies_are_bounded_too(service: ServiceUnderTest) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path as FilePath
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,26 +17,31 @@ from habla_ml.inbox.clips import (
     ClipConflictError,
     ClipErasedError,
     ConsentMissingError,
+    DeviceRevokedError,
     NewClip,
     is_clip_held,
 )
 from habla_ml.inbox.devices import Device
-from habla_ml.service.access import CurrentDevice
+from habla_ml.service.access import BEARER, DEVICE_SECURITY, get_current_device, make_unauthenticated_error
+from habla_ml.service.api.direct_route import DirectRoute, describe_parameters, read_parameters
 from habla_ml.service.api.fields import HeaderName, Moment, Uuid
-from habla_ml.service.bodies import ReceivedBody, read_body_to_file, read_content_digest
-from habla_ml.service.limits import charge_bytes
+from habla_ml.service.bodies import read_content_digest, receive_body
+from habla_ml.service.limits import charge_bytes, limit_address, limit_device
 from habla_ml.service.problems import (
     CONFLICT,
     DIGEST_MISMATCH,
     ERASED,
+    INVALID,
     NO_CONSENT,
     Problem,
     ProblemError,
     describe_problems,
 )
-from habla_ml.service.state import ServiceState, State
+from habla_ml.service.state import ServiceState, get_state
 
-router = APIRouter(tags=["uploads"])
+_PATH: Final = "/v1/clips/{clip_id}"
+
+router = APIRouter(tags=["uploads"], route_class=DirectRoute)
 _REFUSALS: Final[dict[type[Exception], Problem]] = {
     ClipConflictError: CONFLICT,
     ClipErasedError: ERASED,
@@ -52,56 +58,77 @@ class ClipReceipt(BaseModel):
     status: Annotated[Literal["stored", "held"], Field(description="`held`: an earlier request stored it.")]
 
 
-def read_new_clip(
-    clip_id: Annotated[Uuid, Path(description="A UUID that the device chose for the clip.")],
-    device: CurrentDevice,
-    state: State,
-    request: Request,
-    content_digest: Annotated[str, Header(description="`sha-256=:BASE64:` of the file (RFC 9530).")],  # noqa: ARG001
-    habla_session: Annotated[HeaderName, Header(description="The app's name of the session, in UTF-8.")],
-    habla_contributor: Annotated[HeaderName | None, Header(description="Pseudonym of the speaker, in UTF-8.")] = None,
-    habla_recorded_at: Annotated[Moment | None, Header()] = None,
-) -> NewClip:
-    """Return the clip that the headers of a request describe."""
+class ClipParameters(BaseModel):
+    """What the path and the headers of an upload say of the clip."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clip_id: Annotated[Uuid, Field(description="A UUID that the device chose for the clip.")]
+    content_digest: Annotated[str, Field(description="`sha-256=:BASE64:` of the file (RFC 9530).")]
+    habla_session: Annotated[HeaderName, Field(description="The app's name of the session, in UTF-8.")]
+    habla_contributor: Annotated[HeaderName | None, Field(description="Pseudonym of the speaker, in UTF-8.")] = None
+    habla_recorded_at: Moment | None = None
+
+
+@router.put(
+    _PATH,
+    status_code=HTTPStatus.CREATED,
+    response_model=ClipReceipt,
+    responses={
+        **describe_problems(CONFLICT, ERASED, NO_CONSENT, DIGEST_MISMATCH, INVALID),
+        HTTPStatus.OK: {"model": ClipReceipt, "description": "An earlier request stored the same bytes"},
+    },
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/octet-stream": {}}},
+        "parameters": describe_parameters(ClipParameters, _PATH),
+        **DEVICE_SECURITY,
+    },
+)
+async def put_clip(request: Request) -> Response:
+    """Keep one audio file of any common format; the same id with the same bytes succeeds again."""
+    state = await get_state(request)
+    await limit_address(request)
+    device = await _authenticate(request, state)
+    clip = _read_clip(request, state, device)
+    is_held = clip.contributor not in state.recent_consents and await run_in_threadpool(find_held_clip, state, clip)
+    if not is_held:
+        state.recent_consents[clip.contributor] = True
+        limits = state.settings.service.uploads
+        folder = get_incoming_folder(state.settings)
+        body = await receive_body(request, folder, limits.largest_clip_bytes, limits.body_timeout_s)
+        try:
+            charge_bytes(state, device, body.size_bytes)
+            is_held = not await run_in_threadpool(keep_clip, state, clip, body.content)
+        finally:
+            body.discard()
+    receipt = ClipReceipt(id=clip.sent_id, status="held" if is_held else "stored")
+    status = HTTPStatus.OK if is_held else HTTPStatus.CREATED
+    return Response(receipt.model_dump_json(), status, media_type="application/json")
+
+
+def _read_clip(request: Request, state: ServiceState, device: Device) -> NewClip:
+    sent = read_parameters(request, ClipParameters)
     return NewClip(
-        sent_id=clip_id,
+        sent_id=sent.clip_id,
         sha256=read_content_digest(request).hex(),
         device_id=device.device_id,
-        contributor=habla_contributor,
-        session=habla_session,
-        recorded_at=habla_recorded_at,
+        contributor=sent.habla_contributor,
+        session=sent.habla_session,
+        recorded_at=sent.habla_recorded_at,
         received_at=state.read_clock(),
     )
 
 
-@router.put(
-    "/v1/clips/{clip_id}",
-    status_code=HTTPStatus.CREATED,
-    responses={
-        **describe_problems(CONFLICT, ERASED, NO_CONSENT, DIGEST_MISMATCH),
-        HTTPStatus.OK: {"model": ClipReceipt, "description": "An earlier request stored the same bytes"},
-    },
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
-)
-async def put_clip(
-    request: Request,
-    response: Response,
-    state: State,
-    device: CurrentDevice,
-    clip: Annotated[NewClip, Depends(read_new_clip)],
-) -> ClipReceipt:
-    """Keep one audio file of any common format; the same id with the same bytes succeeds again."""
-    is_held = await run_in_threadpool(find_held_clip, state, clip)
-    if not is_held:
-        limits = state.settings.service.uploads
-        folder = get_incoming_folder(state.settings)
-        body = await read_body_to_file(request, folder, limits.largest_clip_bytes, limits.body_timeout_s)
-        try:
-            is_held = not await run_in_threadpool(keep_clip, state, device, clip, body)
-        finally:
-            body.path.unlink(missing_ok=True)
-    response.status_code = HTTPStatus.OK if is_held else HTTPStatus.CREATED
-    return ClipReceipt(id=clip.sent_id, status="held" if is_held else "stored")
+async def _authenticate(request: Request, state: ServiceState) -> Device:
+    credentials = await BEARER(request)
+    token = None if credentials is None else credentials.credentials
+    device = state.recent_devices.get(token)
+    if device is None:
+        device = await run_in_threadpool(get_current_device, request, state, credentials)
+        state.recent_devices[token] = device
+    else:
+        limit_device(state, device)
+    return device
 
 
 def find_held_clip(state: ServiceState, clip: NewClip) -> bool:
@@ -110,16 +137,17 @@ def find_held_clip(state: ServiceState, clip: NewClip) -> bool:
         return is_clip_held(connection, clip, state.settings.consent)
 
 
-def keep_clip(state: ServiceState, device: Device, clip: NewClip, body: ReceivedBody) -> bool:
-    """Keep the received body; return whether it is new, or raise `ProblemError`."""
-    charge_bytes(state, device, body.size_bytes)
+def keep_clip(state: ServiceState, clip: NewClip, content: bytes | FilePath) -> bool:
+    """Keep the received bytes; return whether they are new, or raise `ProblemError`."""
     with _answer_refusals():
-        return state.clip_receiver.receive(clip, body.path)
+        return state.clip_receiver.receive(clip, content)
 
 
 @contextmanager
 def _answer_refusals() -> Iterator[None]:
     try:
         yield
+    except DeviceRevokedError:
+        raise make_unauthenticated_error() from None
     except tuple(_REFUSALS) as error:
         raise ProblemError(_REFUSALS[type(error)], str(error)) from None
