@@ -66,7 +66,7 @@ def main() -> None:
 
 @app.command()
 def demo() -> None:
-    """Synthesise a classroom and run the whole pipeline on it, twice."""
+    """Synthesise a classroom, run the whole pipeline on it twice, and send clips of a phone through the service."""
     from habla_ml.demo.run_demo import run_demo
 
     run_demo(Console())

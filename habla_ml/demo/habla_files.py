@@ -9,7 +9,7 @@ import wave
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,9 +123,9 @@ def write_corrections(session: HablaSession, folder: Path) -> None:
     _write_json(folder / "corrected_ground_truth.json", content)
 
 
-def write_wav(path: Path, pcm: NDArray[np.int16]) -> None:
-    """Write 16 kHz mono 16-bit PCM."""
-    with wave.open(str(path), "wb") as out:
+def write_wav(target: Path | BinaryIO, pcm: NDArray[np.int16]) -> None:
+    """Write 16 kHz mono 16-bit PCM to a path or an open file."""
+    with wave.open(str(target) if isinstance(target, Path) else target, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(SAMPLE_RATE_HZ)

@@ -1,5 +1,7 @@
 """`make demo`: run a synthetic classroom through the whole loop twice, with Dagster, up to the release.
 
+Then a phone sends clips and corrections through the service, for the next version.
+
 All output is below `var/demo`; `make dev` shows it afterwards. The sensors decide what runs. This module evaluates
 them in place of the daemon.
 """
@@ -20,10 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.jobs import INGEST, MODEL_ASSETS, RETRAIN
+from habla_ml.defs.jobs import CORRECT, INGEST, INGEST_UPLOADS, MODEL_ASSETS, RETRAIN
 from habla_ml.defs.runs import run_job, tick
-from habla_ml.demo.lessons import write_first_phase, write_second_phase
+from habla_ml.demo.homework import send_homework
+from habla_ml.demo.lessons import PEOPLE_SEED, write_first_phase, write_second_phase
 from habla_ml.demo.print_run_events import print_run_events
+from habla_ml.demo.service_process import run_service
 from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
@@ -72,6 +76,13 @@ class DemoRun:
             seconds = self.step_seconds[day, "raw_recordings"] + self.step_seconds[day, "annotated_corpus"]
             self.console.print(f"  [cyan]{day}[/cyan] recordings and text in {seconds:.1f} s", highlight=False)
 
+    def ingest_uploads(self) -> None:
+        """Ingest the hours of received clips that a sensor requests, then the text of the days that another requests."""
+        for sensor, job in (("new_uploads", INGEST_UPLOADS), ("service_corrections", CORRECT)):
+            for request in self.request_runs(sensor):
+                self.console.print(f"  sensor {sensor} requests [cyan]{request.partition_key}[/cyan]", highlight=False)
+                self.run(job, request)
+
     def retrain(self) -> str:
         """Train, evaluate and release the version that the growth sensor requests; return its name."""
         requests = self.request_runs("corpus_growth")
@@ -111,7 +122,23 @@ def run_demo(console: Console) -> None:
         console.print(f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled")
         run.ingest()
         newest = run.retrain()
+        _print_heading(console, "A pupil's phone → the service → the corpus of the next version")
+        upload_homework(run, root)
     _print_summary(console, run, newest, time.monotonic() - started)
+
+
+def upload_homework(run: DemoRun, root: Path) -> None:
+    """Send clips and corrections from a phone through the service, and ingest them."""
+    started = time.monotonic()
+    with run_service(run.settings, root / "service.log") as address:
+        sent = send_homework(run.settings, address, root / "phone", PEOPLE_SEED)
+    run.ingest_uploads()
+    run.console.print(
+        f"  {sent.clips} clips and {sent.corrections} corrections of a phone, with a consent, are in the corpus after "
+        f"{time.monotonic() - started:.1f} s; the phone is offered {sent.offered_version or 'no version'}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _open_dagster_instance(root: Path) -> dg.DagsterInstance:

@@ -68,6 +68,18 @@ def test_a_clip_that_is_damaged_on_the_device_stops_no_other(
     assert device.queue.list_refused_recordings() == {damaged: "/problems/digest-mismatch"}
 
 
+def test_audio_that_a_crash_left_without_a_row_is_removed_at_the_next_start(
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
+) -> None:
+    kept = device.record(b"recorded", "3A", "u-8")
+    device.close()
+    (tmp_path / "phone" / "clips" / "3f2b8c1e-9d41-4b7a-8a54-0c2f6f1d7e90").write_bytes(
+        b"of a withdrawal that was killed"
+    )
+    with DeviceClient(server.url, tmp_path / "phone", "1.0"):
+        assert list_audio(tmp_path) == [kept]
+
+
 def test_a_wrong_code_and_a_revoked_token_are_typed_errors(
     server: ServedDeployment, device: DeviceClient, tmp_path: Path
 ) -> None:
