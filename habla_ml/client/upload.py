@@ -121,10 +121,11 @@ class QueueUpload:
         if key in self._without_consent:
             return
         self._without_consent[key] = contributor
-        recorded = [each for each in self._queue.consents.list_of_contributor(contributor) if each.uploaded]
-        if recorded and recorded[-1].withdrawal is None:
+        valid = [each for each in self._queue.consents.list_of_contributor(contributor) if each.refusal is None]
+        # A newer consent that waits for the erasure keeps what was recorded after it.
+        if valid and valid[-1].uploaded and valid[-1].withdrawal is None:
             try:
-                self._follow_withdrawal(self._connection.record_consent(recorded[-1].sent))
+                self._follow_withdrawal(self._connection.record_consent(valid[-1].sent))
             except ProblemReceivedError as error:
                 # Its text is no longer in use, or an earlier enrolment of this device recorded it.
                 if not error.is_about_item:

@@ -20,7 +20,7 @@ from habla_ml.client.problems import (
 )
 from habla_ml.client.upload import UploadReport
 from habla_ml.client.wire import OfferedConsentText
-from habla_ml.inbox.consents import withdraw_consents
+from habla_ml.inbox.consents import mark_erased, withdraw_consents
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.served_deployment import ServedDeployment
 
@@ -194,6 +194,21 @@ def test_a_withdrawal_on_the_page_reaches_what_waits_on_the_device(
         device.record(b"later", "3A", "k-12")
     assert "una frase" not in server.list_texts()
     assert device.upload() == NOTHING
+
+
+def test_a_new_consent_after_a_withdrawal_on_the_page_keeps_what_waits_on_the_device(
+    server: ServedDeployment, device: DeviceClient, text: OfferedConsentText
+) -> None:
+    device.consent(text, "k-18")
+    device.upload()
+    with server.database.write() as connection:
+        withdraw_consents(connection, "k-18", datetime.now(UTC))
+    device.consent(text, "k-18")
+    device.record(b"after the second consent", "3A", "k-18")
+    assert device.upload() == UploadReport(0, 0, 0, without_consent=frozenset({"k-18"}))
+    with server.database.write() as connection:
+        mark_erased(connection, "k-18", datetime.now(UTC))
+    assert device.upload() == UploadReport(recordings=1, data_points=0, refused=0, consents=1)
 
 
 def test_a_withdrawal_of_a_consent_of_another_device_is_an_error_after_the_deletion(
