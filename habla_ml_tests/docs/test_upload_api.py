@@ -15,14 +15,12 @@ from habla_ml.service.problems import Problem
 from habla_ml_tests.testing.deployment_settings import PROJECT, write_settings
 from habla_ml_tests.testing.encoded_audio import encode_audio_file
 from habla_ml_tests.testing.forked_workers import ForkedWorkers
-from habla_ml_tests.testing.received_consents import give_consent
 
 PAGE = (PROJECT / "docs" / "upload_api.md").read_text("utf-8")
 
 
-def test_the_commands_store_a_clip_and_its_correction(tmp_path: Path) -> None:
-    database = open_database(write_settings(tmp_path))
-    give_consent(database, "c-17")
+def test_the_commands_record_a_consent_store_a_clip_and_its_correction_and_withdraw(tmp_path: Path) -> None:
+    database = open_database(write_settings(tmp_path, consent={"documents": str(PROJECT / "configs" / "consents")}))
     code = create_enrolment_code(database, "a phone", datetime.now(UTC), timedelta(hours=1))
     (tmp_path / "clip.m4a").write_bytes(encode_audio_file("m4a", 0.5))
     script = "\n".join(["set -eu", *re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)])
@@ -32,6 +30,7 @@ def test_the_commands_store_a_clip_and_its_correction(tmp_path: Path) -> None:
             ["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r'"stands":(true|false)', done.stdout) == ["true", "false", "false"]
     assert '"status":"stored"' in done.stdout
     assert '"status":"accepted"' in done.stdout
     with database.read() as connection:
