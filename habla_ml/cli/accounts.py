@@ -25,9 +25,8 @@ def invite_command(
 
     settings = open_context(profile).settings
     code = invite(open_database(settings), right, datetime.now(UTC), timedelta(days=days))
-    service = settings.service
     print_line(f"code: {code}")
-    print_line(f"page: {service.public_url or f'http://{service.host}:{service.port}'}/join")
+    print_line(f"page: {settings.service.address}/join")
     print_line(
         f"The code works once, for {days} {'day' if days == 1 else 'days'}. It is not kept; give it to the person now."
     )

@@ -75,6 +75,13 @@ def link_or_path(url_or_path: str) -> dg.MetadataValue:
     return dg.MetadataValue.path(url_or_path)
 
 
+def link_service_page(settings: Settings, path: str) -> dict[str, dg.MetadataValue]:
+    """Return a link to a page of the service; empty where no service was started and none has a public address."""
+    if settings.service.public_url is None and not settings.service_folder.is_dir():
+        return {}
+    return {"page": dg.MetadataValue.url(f"{settings.service.address}{path}")}
+
+
 def corpus_report_path(settings: Settings) -> Path:
     """Return the path of the `corpus_report` page, the only place with the texts and audio."""
     return settings.work_folder / "reports" / "corpus" / "report.html"

@@ -49,3 +49,11 @@ class ServiceSettings(SettingsSection):
     device_token_days: Annotated[int, Field(ge=1, le=3_650)] = 365
     trusted_proxies: tuple[str, ...] = ()
     uploads: UploadLimitSettings = UploadLimitSettings()
+
+    @property
+    def address(self) -> str:
+        """The address of the pages, without a slash at the end: the public one, or else the one on this machine."""
+        if self.public_url is not None:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 (every address of the machine)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"

@@ -17,7 +17,8 @@ CHECKS = ("finished_sessions_are_ingested", "unsaved_sessions_are_far_from_delet
 @pytest.fixture
 def tree(tree: dict) -> dict:
     tree["recordings"]["max_recordings"] = 16
-    return {**tree, "monitoring": {"loop": {"least_free_gb": 0}}}
+    service = {"public_url": "https://habla.example"}
+    return {**tree, "service": service, "monitoring": {"loop": {"least_free_gb": 0}}}
 
 
 def report(deployment: DagsterDeployment) -> dict[str, dg.AssetCheckEvaluation]:
@@ -40,6 +41,7 @@ def test_the_asset_has_a_list_for_each_section_and_figures_that_chart(deployment
     assert "of 0.005 h" in metadata["Now"]
     assert metadata["sessions waiting"] > 0
     assert metadata["folders until a loss"] > 0
+    assert metadata["page"] == "https://habla.example/status"
 
 
 def test_the_checks_fail_while_recordings_wait_and_pass_once_they_are_in_the_lake(deployment):

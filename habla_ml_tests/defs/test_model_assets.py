@@ -12,6 +12,11 @@ from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
 @pytest.fixture
+def tree(tree: dict) -> dict:
+    return {**tree, "service": {"public_url": "https://habla.example"}}
+
+
+@pytest.fixture
 def deployment_with_version(ingested: DagsterDeployment) -> DagsterDeployment:
     assert ingested.materialize("splits").success
     ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
@@ -61,6 +66,7 @@ def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_noth
     assert trained["loss"].startswith("![training loss](data:image/png")
     report = deployment_with_version.metadata("wer_report", "v1")
     assert report["clips decoded now"] > 0
+    assert report["page"] == "https://habla.example/reports/v1"
     assert report["WER with intervals"].startswith("![WER](data:image/png")
     assert deployment_with_version.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
     released = deployment_with_version.metadata("cdn_release", "v1")

@@ -29,6 +29,7 @@ def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     shown = ingested.metadata("review_queue")
     assert queue.items
     assert shown["segments"] == len(queue.items)
+    assert "page" not in shown  # no service was ever started
     assert shown["minutes"] == pytest.approx(queue.minutes, abs=0.01)
     assert shown["share random %"] > 0
     assert shown["transcribed by"].startswith("no released model")

@@ -38,6 +38,7 @@ def test_an_hour_of_clips_comes_in_and_the_text_of_its_day_follows(
     found = deployed.metadata("uploaded_clips", HOUR)
     assert (found["received"], found["segments"], found["new segments"], found["set aside"]) == (3, 2, 2, 1)
     assert "is no audio of a known kind: it starts with …" in found["reasons"]
+    assert found["page"] == "http://127.0.0.1:8787/status"
     assert found["new hours"] == pytest.approx(4.0 / 3600, abs=1e-4)
     assert "read_again: true" in found["next step"]
     day = deployed.metadata("raw_recordings", DAY)

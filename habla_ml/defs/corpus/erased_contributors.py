@@ -13,7 +13,7 @@ from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.corpus.uploaded_clips import UPLOADS_POOL
 from habla_ml.defs.jobs import ERASE
 from habla_ml.defs.partitions import DATA_OWNERS
-from habla_ml.defs.presentation import bullet_list
+from habla_ml.defs.presentation import bullet_list, link_service_page
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
 
@@ -41,6 +41,7 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
             return dg.MaterializeResult(metadata={"contributors": 0})
         return dg.MaterializeResult(
             metadata={
+                **link_service_page(settings, "/consents"),
                 "contributors": count,
                 "segments": report.segments,
                 "minutes": round(report.hours * 60, 1),

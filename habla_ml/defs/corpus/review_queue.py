@@ -9,7 +9,7 @@ import dagster as dg
 
 from habla_ml.defs.jobs import REVIEW
 from habla_ml.defs.partitions import DATA_OWNERS
-from habla_ml.defs.presentation import table, tabulate_counts
+from habla_ml.defs.presentation import link_service_page, table, tabulate_counts
 from habla_ml.defs.resources import StoreResource
 from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.lake import catalogue
@@ -54,6 +54,7 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(made.queue.id),
             metadata={
+                **link_service_page(settings, "/correct"),
                 "minutes": round(made.queue.minutes, 2),
                 "minutes that no split can use": round(made.wasted_minutes, 2),
                 **_describe_items(made.queue.items),

@@ -13,7 +13,7 @@ import dagster as dg
 from habla_ml.defs.corpus.partition_requests import ChangedPartition, RequestedJob, request_partitions
 from habla_ml.defs.jobs import INGEST_UPLOADS
 from habla_ml.defs.partitions import DATA_OWNERS, received_hours, recording_days
-from habla_ml.defs.presentation import table
+from habla_ml.defs.presentation import link_service_page, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.settings import Settings
@@ -70,7 +70,7 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
             ingested = ingest_hour(hour, opened, database, open_clip_store(settings), settings, now)
             for day in ingested.days:
                 _record_day(context, opened, day, settings)
-            return _describe_hour(database, ingested)
+            return _describe_hour(database, ingested, settings)
 
     return uploaded_clips
 
@@ -135,7 +135,7 @@ def _record_day(context: dg.AssetExecutionContext, lake: "Lake", day: str, setti
     )
 
 
-def _describe_hour(database: "Database", ingested: "IngestedHour") -> dg.MaterializeResult:
+def _describe_hour(database: "Database", ingested: "IngestedHour", settings: Settings) -> dg.MaterializeResult:
     """Return the state of the whole hour, and what this run did. Reasons are shown without values, and no name is."""
     from habla_ml.inbox.unread_clips import read_hour
     from habla_ml.lake import compute_digest
@@ -144,6 +144,7 @@ def _describe_hour(database: "Database", ingested: "IngestedHour") -> dg.Materia
     hour = read_hour(database, ingested.hour)
     reasons = count_reasons(hour.set_aside.values())
     metadata: dict[str, Any] = {
+        **link_service_page(settings, "/status"),
         "received": hour.clips,
         "segments": len(hour.segments),
         "read now": ingested.segments + ingested.set_aside + ingested.waiting + ingested.refused,

@@ -8,6 +8,7 @@ import dagster as dg
 from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml.defs.partitions import DATA_OWNERS
+from habla_ml.defs.presentation import link_service_page
 from habla_ml.defs.resources import StoreResource
 from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.errors import isolate
@@ -44,7 +45,8 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
             cdn.store,
             lambda: read_orchestrator_facts(context.instance, repository, settings, now, context.run.run_id),
         )
-        return dg.MaterializeResult(metadata=build_status_metadata(read_loop_status(inputs)))
+        metadata = {**link_service_page(settings, "/status"), **build_status_metadata(read_loop_status(inputs))}
+        return dg.MaterializeResult(metadata=metadata)
 
     return loop_status
 

@@ -5,7 +5,7 @@ from functools import partial
 import dagster as dg
 
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
-from habla_ml.defs.presentation import bullet_list, link_or_path, table
+from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import EXPORTERS
 from habla_ml.settings import Settings
@@ -53,6 +53,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(release.sha256),
             metadata={
+                **link_service_page(settings, "/status"),
                 "released": True,
                 "why": why,
                 "version": release.version,
