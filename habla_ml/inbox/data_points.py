@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -70,27 +70,47 @@ class DataPointOutcome(StrEnum):
 @dataclass(frozen=True)
 class _KnownClip:
     contributor: str | None
+    session: str
     is_erased: bool
 
 
 def receive_data_points(
-    database: Database, device_id: str, points: Sequence[NewDataPoint], now: datetime, consent: ConsentSettings
+    database: Database,
+    device_id: str,
+    points: Sequence[NewDataPoint],
+    now: datetime,
+    consent: ConsentSettings,
+    is_refused: Callable[[str, str | None, str], bool] = lambda *_: False,
 ) -> list[DataPointOutcome]:
     """Keep the data points of a device durably; return what became of each, in their order.
 
-    Raises `LakeError` if the database cannot be used; then none of them is kept.
+    Args:
+        database: The service's.
+        device_id: Who sends them.
+        points: At most some hundreds.
+        now: Time of receipt.
+        consent: Whether a consent is required.
+        is_refused: Whether the register's file refuses a clip, by its id, contributor and session; must be fast.
+
+    Raises:
+        LakeError: The database cannot be used; none of them is kept.
     """
     if not points:
         return []
     try:
-        return _receive(database, device_id, points, now, consent)
+        return _receive(database, device_id, points, now, consent, is_refused)
     except IntegrityError:
         # Two requests at once on PostgreSQL: the other one has committed.
-        return _receive(database, device_id, points, now, consent)
+        return _receive(database, device_id, points, now, consent, is_refused)
 
 
 def _receive(
-    database: Database, device_id: str, points: Sequence[NewDataPoint], now: datetime, consent: ConsentSettings
+    database: Database,
+    device_id: str,
+    points: Sequence[NewDataPoint],
+    now: datetime,
+    consent: ConsentSettings,
+    is_refused: Callable[[str, str | None, str], bool],
 ) -> list[DataPointOutcome]:
     prepared = [(each, each.digest, derive_clip_id(device_id, each.sent_clip_id)) for each in points]
     rows: list[dict[str, Any]] = []
@@ -98,9 +118,16 @@ def _receive(
     with database.write() as connection:
         known = _read_digests(connection, device_id, {each.data_point_id for each in points})
         clips = _read_clips(connection, {clip_id for _, _, clip_id in prepared})
-        refused = find_missing_consents(connection, {each.contributor for each in clips.values()}, consent)
+        without_consent = find_missing_consents(connection, {each.contributor for each in clips.values()}, consent)
+        refused = {
+            clip_id
+            for clip_id, each in clips.items()
+            if each.contributor in without_consent or is_refused(clip_id, each.contributor, each.session)
+        }
         for point, digest, clip_id in prepared:
-            outcome = _judge(known.get(point.data_point_id), digest, clips.get(clip_id), refused, consent)
+            outcome = _judge(
+                known.get(point.data_point_id), digest, clips.get(clip_id), clip_id in refused, consent.required
+            )
             outcomes.append(outcome)
             if outcome is DataPointOutcome.ACCEPTED:
                 known[point.data_point_id] = digest
@@ -114,16 +141,16 @@ def _judge(
     known: str | None,
     digest: str,
     clip: _KnownClip | None,
-    refused: Collection[str | None],
-    consent: ConsentSettings,
+    is_refused: bool,
+    is_consent_required: bool,
 ) -> DataPointOutcome:
     if known is not None:
         return DataPointOutcome.DUPLICATE if known == digest else DataPointOutcome.CONFLICT
     if clip is None:
-        return DataPointOutcome.CLIP_MISSING if consent.required else DataPointOutcome.ACCEPTED
+        return DataPointOutcome.CLIP_MISSING if is_consent_required else DataPointOutcome.ACCEPTED
     if clip.is_erased:
         return DataPointOutcome.CLIP_ERASED
-    return DataPointOutcome.NO_CONSENT if clip.contributor in refused else DataPointOutcome.ACCEPTED
+    return DataPointOutcome.NO_CONSENT if is_refused else DataPointOutcome.ACCEPTED
 
 
 def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict[str, str]:
@@ -134,8 +161,9 @@ def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict
 
 
 def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
-    query = select(CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(clip_ids))
-    return {row.clip_id: _KnownClip(row.contributor, row.erased_at is not None) for row in connection.execute(query)}
+    columns = (CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.session, CLIPS.c.erased_at)
+    rows = connection.execute(select(*columns).where(CLIPS.c.clip_id.in_(clip_ids)))
+    return {row.clip_id: _KnownClip(row.contributor, row.session, row.erased_at is not None) for row in rows}
 
 
 def _build_row(device_id: str, point: NewDataPoint, digest: str, clip_id: str, now: datetime) -> dict[str, Any]:

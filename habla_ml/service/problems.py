@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from habla_ml.errors import HablaError, LakeError
+from habla_ml.errors import HablaError, InputUnavailableError, LakeError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -143,12 +143,14 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HablaError)
     async def answer_habla_error(_: Request, error: HablaError) -> JSONResponse:
-        if not isinstance(error, LakeError):
+        if not isinstance(error, LakeError | InputUnavailableError):
             _LOG.exception("a request failed")
             return build_problem_response(INTERNAL, "The service failed; its log says why")
         _LOG.error("a request failed: %s", error)
         retry = {"Retry-After": str(_RETRY_AFTER_OUTAGE_S)}
-        return build_problem_response(UNAVAILABLE, "The store or the database cannot be used at the moment", retry)
+        return build_problem_response(
+            UNAVAILABLE, "The store, the database or the register cannot be used at the moment", retry
+        )
 
     @app.exception_handler(Exception)
     async def answer_defect(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (starlette logs it)

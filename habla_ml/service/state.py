@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cachetools import TTLCache
 from fastapi import Depends, Request
 
+from habla_ml.consent.register_cache import RegisterCache
 from habla_ml.inbox.clip_files import open_clip_store
 from habla_ml.inbox.clips import ClipReceiver
 from habla_ml.inbox.database import Database, open_database
@@ -80,6 +81,15 @@ class ServiceState:
         Only uploads look here: before they are kept, they ask the database again.
         """
         return TTLCache(_MOST_RECENT, _RECENT_S)
+
+    @cached_property
+    def register(self) -> RegisterCache:
+        """The register's file."""
+        return RegisterCache(self.settings.consent.registry)
+
+    def read_today(self) -> date:
+        """Return the present day in the time zone of the settings."""
+        return self.read_clock().astimezone(self.settings.zone).date()
 
     @cached_property
     def release_store(self) -> Store:

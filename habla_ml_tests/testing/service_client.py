@@ -18,9 +18,9 @@ from habla_ml_tests.testing.deployment_settings import write_settings
 class ServiceUnderTest:
     """A deployment's service; requests come from the address `client`."""
 
-    def __init__(self, folder: Path, service: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, service: Mapping[str, Any] | None = None, **sections: Mapping[str, Any]) -> None:
         self.now = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
-        self.state = ServiceState(write_settings(folder, service=service or {}), lambda: self.now)
+        self.state = ServiceState(write_settings(folder, service=service or {}, **sections), lambda: self.now)
         self.app = create_app(self.state)
         self.client = self.make_client("192.0.2.1")
 

@@ -24,6 +24,7 @@ from habla_ml.service.problems import (
     describe_problems,
     make_printable,
 )
+from habla_ml.service.register_check import read_clip_check
 from habla_ml.service.state import ServiceState, State
 
 router = APIRouter(tags=["uploads"])
@@ -121,7 +122,11 @@ def receive_items(state: ServiceState, device_id: str, items: Sequence[Any]) -> 
     checked = [_check_item(index, item) for index, item in enumerate(items)]
     points = {index: each for index, each in enumerate(checked) if isinstance(each, DataPoint)}
     sent = [each.convert() for each in points.values()]
-    outcomes = receive_data_points(state.database, device_id, sent, state.read_clock(), state.settings.consent)
+    # The register is read before the transaction begins, in which the other writers wait.
+    is_refused = read_clip_check(state, device_id)
+    outcomes = receive_data_points(
+        state.database, device_id, sent, state.read_clock(), state.settings.consent, is_refused
+    )
     results = {index: each for index, each in enumerate(checked) if isinstance(each, ItemResult)}
     for (index, point), outcome in zip(points.items(), outcomes, strict=True):
         results[index] = _build_result(index, point, outcome)

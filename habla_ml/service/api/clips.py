@@ -37,6 +37,7 @@ from habla_ml.service.problems import (
     ProblemError,
     describe_problems,
 )
+from habla_ml.service.register_check import read_clip_check
 from habla_ml.service.state import ServiceState, get_state
 
 _PATH: Final = "/v1/clips/{clip_id}"
@@ -133,14 +134,24 @@ async def _authenticate(request: Request, state: ServiceState) -> Device:
 
 def find_held_clip(state: ServiceState, clip: NewClip) -> bool:
     """Return whether the clip is held already; raises `ProblemError` if it cannot be kept, before its body is read."""
-    with _answer_refusals(), state.database.read() as connection:
-        return is_clip_held(connection, clip, state.settings.consent)
+    with _answer_refusals():
+        with state.database.read() as connection:
+            is_held = is_clip_held(connection, clip, state.settings.consent)
+        if not is_held and _is_refused_by_register(state, clip):
+            raise ConsentMissingError("the contributor has no standing consent; ask the person who keeps the consents")
+    return is_held
 
 
 def keep_clip(state: ServiceState, clip: NewClip, content: bytes | FilePath) -> bool:
     """Keep the received bytes; return whether they are new, or raise `ProblemError`."""
+    if _is_refused_by_register(state, clip):
+        return not find_held_clip(state, clip)
     with _answer_refusals():
         return state.clip_receiver.receive(clip, content)
+
+
+def _is_refused_by_register(state: ServiceState, clip: NewClip) -> bool:
+    return read_clip_check(state, clip.device_id)(clip.clip_id, clip.contributor, clip.session)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from habla_ml.service.problems import (
     ProblemError,
     describe_problems,
 )
+from habla_ml.service.register_check import is_refused_contributor
 from habla_ml.service.state import ServiceState, State
 
 router = APIRouter(prefix="/v1", tags=["consents"])
@@ -200,4 +201,5 @@ def _find_text(state: ServiceState, body: ConsentRequest) -> ConsentText:
 def _describe(state: ServiceState, connection: Connection, sent_id: str, consent: RecordedConsent) -> Consent:
     oldest_version = state.settings.consent.oldest_version
     standing = find_standing_consent(connection, consent.contributor, oldest_version)
-    return Consent.describe(sent_id, consent, stands=standing is not None)
+    stands = standing is not None and not is_refused_contributor(state, consent.contributor)
+    return Consent.describe(sent_id, consent, stands=stands)

@@ -17,6 +17,7 @@ from habla_ml.names import canonical_name
 from habla_ml.service.access import CurrentDevice
 from habla_ml.service.api.fields import Pseudonym
 from habla_ml.service.problems import NOT_FOUND, ProblemError, describe_problems
+from habla_ml.service.register_check import is_refused_contributor
 from habla_ml.service.state import ServiceState, State
 
 router = APIRouter(prefix="/v1/contributors", tags=["consents"])
@@ -67,9 +68,10 @@ def describe_contributor(state: ServiceState, contributor: str, consents: list[R
     erasures = read_tombstones(state.lake).find_erasures(contributor)
     trained = {version for each in (used, *erasures) if each for version in each.trained}
     tested = {version for each in (used, *erasures) if each for version in each.evaluated}
+    is_recorded = choose_standing_consent(consents, state.settings.consent.oldest_version) is not None
     return HeldData(
         contributor=consents[0].contributor,
-        stands=choose_standing_consent(consents, state.settings.consent.oldest_version) is not None,
+        stands=is_recorded and not is_refused_contributor(state, contributor),
         clips=held.clips,
         bytes=held.size_bytes,
         corrections=held.corrections,

@@ -39,7 +39,7 @@ def read_liveness() -> Health:
 
 @router.get("/readyz")
 def read_readiness(state: State) -> Health:
-    """Say that the database and the store of clips can be used and the disk has space; `failed` names what is not so."""
+    """Say that the database, the store of clips, the register and the disk can be used; `failed` names what cannot."""
     failed = []
     for name, check in _CHECKS.items():
         try:
@@ -62,6 +62,10 @@ def _check_clips(state: ServiceState) -> None:
     next(iter(state.inbox.list(CLIP_PREFIX)), None)
 
 
+def _check_consents(state: ServiceState) -> None:
+    state.register.read()
+
+
 def _check_space(state: ServiceState) -> None:
     folder = state.settings.service_folder
     free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
@@ -72,5 +76,6 @@ def _check_space(state: ServiceState) -> None:
 _CHECKS: Final[Mapping[str, Callable[[ServiceState], None]]] = {
     "database": _check_database,
     "clips": _check_clips,
+    "consents": _check_consents,
     "space": _check_space,
 }
