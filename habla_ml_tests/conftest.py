@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
+from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer, find_programs
 
 # The time of an example depends on the load of the machine, so no example has a deadline.
 settings.register_profile("no_deadline", deadline=None)
@@ -18,3 +20,37 @@ settings.load_profile("no_deadline")
 def workspace(tmp_path: Path) -> HablaWorkspace:
     """Return Habla's folders without a session, and an empty lake."""
     return make_workspace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; skips the test where the machine has none."""
+    if (programs := find_programs()) is None:
+        pytest.skip("no PostgreSQL 15 or newer: apt-get install -y --no-install-recommends postgresql, then run again")
+    server = PostgresServer(programs)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_postgres_section(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], dict[str, str]]:
+    """Return a function that makes the section `service` of a deployment with the server's database, and empties it."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    return lambda: {"database": postgres_server.empty_database()}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_service_section(request: pytest.FixtureRequest) -> Callable[[], dict[str, str]]:
+    """Return a function that makes the section `service` of a new deployment, once for each kind of database."""
+    if request.param == "sqlite":
+        return dict
+    made: Callable[[], dict[str, str]] = request.getfixturevalue("make_postgres_section")
+    return made
+
+
+@pytest.fixture
+def service_section(make_service_section: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The section `service` of a new deployment."""
+    return make_service_section()

@@ -73,18 +73,22 @@ def save_answer(database: Database, answer: Answer) -> Answer:
         InputError: Another answer, or an answer of another person, has this id.
         LakeError: The database cannot be used; the same request may be repeated.
     """
-    with database.write() as connection:
-        known = _read(connection, [ANSWERS.c.answer_id == answer.answer_id])
-        if not known:
-            newest = _read_newest_time(connection, answer)
-            # Order must not depend on the clock of a browser: a later answer of the same person is the newer one.
-            if newest is not None and answer.created_at <= newest:
-                answer = replace(answer, created_at=newest + timedelta.resolution)
-            connection.execute(insert(ANSWERS).values(**asdict(answer)))
-            return answer
-    if (known[0].content, known[0].person) != (answer.content, answer.person):
+    saved = database.change(lambda connection: _find_or_insert(connection, answer))
+    if (saved.content, saved.person) != (answer.content, answer.person):
         raise InputError(f"answer {answer.answer_id} exists with other content; give the new answer a new id")
-    return known[0]
+    return saved
+
+
+def _find_or_insert(connection: Connection, answer: Answer) -> Answer:
+    known = _read(connection, [ANSWERS.c.answer_id == answer.answer_id])
+    if known:
+        return known[0]
+    newest = _read_newest_time(connection, answer)
+    # Order must not depend on the clock of a browser: a later answer of the same person is the newer one.
+    if newest is not None and answer.created_at <= newest:
+        answer = replace(answer, created_at=newest + timedelta.resolution)
+    connection.execute(insert(ANSWERS).values(**asdict(answer)))
+    return answer
 
 
 def find_answer(database: Database, answer_id: str) -> Answer | None:

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from habla_ml.errors import InputError, LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id, make_clip_key
-from habla_ml.inbox.consents import find_missing_consents, get_contributor_key
+from habla_ml.inbox.consents import find_missing_consents, get_contributor_key, hold_consents
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.group_commit import GroupCommit
 from habla_ml.inbox.schema import CLIPS, DEVICES
@@ -189,34 +188,31 @@ class _StoredFile:
 
 def _add_rows(database: Database, consent: ConsentSettings, files: Sequence[_StoredFile]) -> list[bool | InputError]:
     """Add the rows of clips in one transaction; return for each whether it is new, or why it is refused."""
-    try:
-        return _add_rows_once(database, consent, files)
-    except IntegrityError:
-        # Another worker added one of them at the same time, on PostgreSQL; it has committed.
-        return _add_rows_once(database, consent, files)
+    return database.change(lambda connection: _insert_rows(connection, consent, files))
 
 
-def _add_rows_once(
-    database: Database, consent: ConsentSettings, files: Sequence[_StoredFile]
+def _insert_rows(
+    connection: Connection, consent: ConsentSettings, files: Sequence[_StoredFile]
 ) -> list[bool | InputError]:
     outcomes: list[bool | InputError] = []
     rows: dict[str, dict[str, Any]] = {}
-    with database.write() as connection:
-        revoked = set(connection.scalars(_REVOKED_DEVICES, {"ids": list({each.clip.device_id for each in files})}))
-        found = _check_clips(connection, [each.clip for each in files], consent)
-        for file, held in zip(files, found, strict=True):
-            first = rows.get(file.clip.clip_id)
-            if file.clip.device_id in revoked:
-                outcomes.append(DeviceRevokedError("the device was revoked"))
-            elif held is False and first is None:
-                rows[file.clip.clip_id] = file.build_row()
-                outcomes.append(True)
-            elif held is False and first is not None:
-                outcomes.append(_compare(file.clip, first["sha256"]) or False)
-            else:
-                outcomes.append(False if held is True else held)
-        if rows:
-            connection.execute(_NEW_ROWS, [rows[clip_id] for clip_id in sorted(rows)])
+    if consent.required:
+        hold_consents(connection, (each.clip.contributor for each in files))
+    revoked = set(connection.scalars(_REVOKED_DEVICES, {"ids": list({each.clip.device_id for each in files})}))
+    found = _check_clips(connection, [each.clip for each in files], consent)
+    for file, held in zip(files, found, strict=True):
+        first = rows.get(file.clip.clip_id)
+        if file.clip.device_id in revoked:
+            outcomes.append(DeviceRevokedError("the device was revoked"))
+        elif held is False and first is None:
+            rows[file.clip.clip_id] = file.build_row()
+            outcomes.append(True)
+        elif held is False and first is not None:
+            outcomes.append(_compare(file.clip, first["sha256"]) or False)
+        else:
+            outcomes.append(False if held is True else held)
+    if rows:
+        connection.execute(_NEW_ROWS, [rows[clip_id] for clip_id in sorted(rows)])
     return outcomes
 
 

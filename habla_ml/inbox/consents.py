@@ -5,7 +5,8 @@ contributor's withdrawals is left to erase. For a minor, a guardian must have co
 consents of a contributor, because no clip says which of them it was given under.
 
 Every change raises the revision, in the same transaction. A reader compares one number to learn whether anything
-changed, and two writers on PostgreSQL wait for each other at that row.
+changed, and two writers on PostgreSQL wait for each other at that row. Before that, a change locks its contributor, so
+that nothing is stored under a consent after its withdrawal.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from habla_ml.errors import InputError
+from habla_ml.inbox.locks import hold_contributors, lock_contributor
 from habla_ml.inbox.schema import CONSENT_REVISION, CONSENTS
 from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
 from habla_ml.settings.data import ConsentSettings
 
 _LONGEST_KEY: Final = 100
-_LOCKED_CONSENTS: Final = (
-    # Made once: each upload runs it, and making it takes longer than running it.
-    select(CONSENTS).where(CONSENTS.c.contributor_key.in_(bindparam("keys", expanding=True))).with_for_update(read=True)
-)
+# Made once: each upload runs it, and making it takes longer than running it.
+_CONSENTS_OF: Final = select(CONSENTS).where(CONSENTS.c.contributor_key.in_(bindparam("keys", expanding=True)))
 _CONSENT_NAMESPACE: Final = uuid.UUID("5d0c9c5a-7f0e-4a53-9a55-6c1c0a4b8f21")
 
 
@@ -125,16 +125,13 @@ def find_missing_consents(
 ) -> set[str | None]:
     """Return those of the contributors whose speech may not be stored, because no consent of theirs stands.
 
-    It is none of them where the settings require no consent. On PostgreSQL, the rows stay locked until the transaction
-    ends: what it stores is stored before a withdrawal, or not at all.
+    It is none of them where the settings require no consent. Whoever stores their speech calls `hold_consents` before.
     """
     if not consent.required or not contributors:
         return set()
     keys = {each: None if each is None else canonical_name(each) for each in contributors}
     consents: dict[str, list[RecordedConsent]] = {}
-    for row in connection.execute(
-        _LOCKED_CONSENTS, {"keys": sorted({key for key in keys.values() if key is not None})}
-    ):
+    for row in connection.execute(_CONSENTS_OF, {"keys": sorted({key for key in keys.values() if key is not None})}):
         consents.setdefault(row.contributor_key, []).append(_read_row(row))
     standing = {key for key, each in consents.items() if choose_standing_consent(each, consent.oldest_version)}
     return {each for each, key in keys.items() if key not in standing}
@@ -146,6 +143,14 @@ def find_standing_consent(connection: Connection, contributor: str, oldest_versi
     Consents to a version of a document before `oldest_version` do not count.
     """
     return choose_standing_consent(read_consents(connection, contributor), oldest_version)
+
+
+def hold_consents(connection: Connection, contributors: Iterable[str | None]) -> None:
+    """Let the consents of these contributors stay as they are until the transaction ends.
+
+    What the transaction stores is thus stored before a withdrawal, or not at all.
+    """
+    hold_contributors(connection, {canonical_name(each) for each in contributors if each is not None})
 
 
 def choose_standing_consent(consents: Sequence[RecordedConsent], oldest_version: int = 1) -> StandingConsent | None:
@@ -179,6 +184,7 @@ def record_consent(connection: Connection, consent: NewConsent) -> RecordedConse
         ForeignContributorError: A device sends it, and the contributor's consents are not from this device.
     """
     key = get_contributor_key(consent.contributor)
+    lock_contributor(connection, key)
     known = find_consent(connection, consent.consent_id)
     if known is not None:
         return _require_same(known, consent, key)
@@ -220,6 +226,7 @@ def withdraw_consents(connection: Connection, contributor: str, now: datetime) -
 
     Returns all consents of the contributor, none if there is no such contributor.
     """
+    lock_contributor(connection, canonical_name(contributor))
     found = read_consents(connection, contributor)
     if all(each.withdrawn_at is not None for each in found):
         return found
@@ -245,6 +252,7 @@ def digest_awaiting_erasure(connection: Connection) -> str:
 
 def mark_erased(connection: Connection, contributor: str, now: datetime) -> None:
     """Note that everything received from a contributor who withdrew is erased."""
+    lock_contributor(connection, canonical_name(contributor))
     if not any(each.is_awaiting_erasure for each in read_consents(connection, contributor)):
         return
     _raise_revision(connection)

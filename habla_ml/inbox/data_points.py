@@ -18,10 +18,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from habla_ml.inbox.clips import derive_clip_id, format_hour
-from habla_ml.inbox.consents import find_missing_consents
+from habla_ml.inbox.consents import find_missing_consents, hold_consents
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS, DATA_POINTS
 from habla_ml.settings.data import ConsentSettings
@@ -97,15 +96,11 @@ def receive_data_points(
     """
     if not points:
         return []
-    try:
-        return _receive(database, device_id, points, now, consent, is_refused)
-    except IntegrityError:
-        # Two requests at once on PostgreSQL: the other one has committed.
-        return _receive(database, device_id, points, now, consent, is_refused)
+    return database.change(lambda connection: _receive(connection, device_id, points, now, consent, is_refused))
 
 
 def _receive(
-    database: Database,
+    connection: Connection,
     device_id: str,
     points: Sequence[NewDataPoint],
     now: datetime,
@@ -115,25 +110,27 @@ def _receive(
     prepared = [(each, each.digest, derive_clip_id(device_id, each.sent_clip_id)) for each in points]
     rows: list[dict[str, Any]] = []
     outcomes: list[DataPointOutcome] = []
-    with database.write() as connection:
-        known = _read_digests(connection, device_id, {each.data_point_id for each in points})
-        clips = _read_clips(connection, {clip_id for _, _, clip_id in prepared})
-        without_consent = find_missing_consents(connection, {each.contributor for each in clips.values()}, consent)
-        refused = {
-            clip_id
-            for clip_id, each in clips.items()
-            if each.contributor in without_consent or is_refused(clip_id, each.contributor, each.session)
-        }
-        for point, digest, clip_id in prepared:
-            outcome = _judge(
-                known.get(point.data_point_id), digest, clips.get(clip_id), clip_id in refused, consent.required
-            )
-            outcomes.append(outcome)
-            if outcome is DataPointOutcome.ACCEPTED:
-                known[point.data_point_id] = digest
-                rows.append(_build_row(device_id, point, digest, clip_id, now))
-        if rows:
-            connection.execute(insert(DATA_POINTS), rows)
+    clips = _hold_clips(connection, {clip_id for _, _, clip_id in prepared})
+    contributors = {each.contributor for each in clips.values()}
+    if consent.required:
+        hold_consents(connection, contributors)
+    without_consent = find_missing_consents(connection, contributors, consent)
+    refused = {
+        clip_id
+        for clip_id, each in clips.items()
+        if each.contributor in without_consent or is_refused(clip_id, each.contributor, each.session)
+    }
+    known = _read_digests(connection, device_id, {each.data_point_id for each in points})
+    for point, digest, clip_id in prepared:
+        held = clips.get(clip_id)
+        outcome = _judge(known.get(point.data_point_id), digest, held, clip_id in refused, consent.required)
+        outcomes.append(outcome)
+        if outcome is DataPointOutcome.ACCEPTED:
+            known[point.data_point_id] = digest
+            rows.append(_build_row(device_id, point, digest, clip_id, now))
+    if rows:
+        # In order, so that two equal requests at once do not wait for each other.
+        connection.execute(insert(DATA_POINTS), sorted(rows, key=lambda each: str(each["data_point_id"])))
     return outcomes
 
 
@@ -160,9 +157,11 @@ def _read_digests(connection: Connection, device_id: str, ids: set[str]) -> dict
     return {row.data_point_id: row.digest for row in found}
 
 
-def _read_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
+def _hold_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownClip]:
+    """Return the clips that are held; on PostgreSQL, none of them is erased until the transaction ends."""
     columns = (CLIPS.c.clip_id, CLIPS.c.contributor, CLIPS.c.session, CLIPS.c.erased_at)
-    rows = connection.execute(select(*columns).where(CLIPS.c.clip_id.in_(clip_ids)))
+    query = select(*columns).where(CLIPS.c.clip_id.in_(clip_ids)).order_by(CLIPS.c.clip_id)
+    rows = connection.execute(query.with_for_update(read=True))
     return {row.clip_id: _KnownClip(row.contributor, row.session, row.erased_at is not None) for row in rows}
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, Engine, insert, inspect, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from habla_ml.errors import LakeError, SettingsError
+from habla_ml.inbox.engines import create_postgres_engine, create_sqlite_engine
+from habla_ml.inbox.locks import lock_schema
 from habla_ml.inbox.schema import METADATA, SCHEMA_STATE, SCHEMA_VERSION
 from habla_ml.settings import Settings
 
-_BUSY_TIMEOUT_MS: Final = 30_000
+Outcome = TypeVar("Outcome")
 _CHECKPOINT_ATTEMPTS: Final = 20
 _CHECKPOINT_PAUSE_S: Final = 0.5
 _SQLITE_NAME: Final = "service.sqlite"
+_MOST_ATTEMPTS: Final = 5
+_PAUSE_AFTER_RACE_S: Final = 0.02
+_LOST_RACE_STATES: Final = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure and a deadlock: PostgreSQL ended this transaction for the sake of another one."""
+
+
+class LostRaceError(LakeError):
+    """PostgreSQL ended the transaction for the sake of another one; the same transaction can succeed at once."""
 
 
 class Database:
@@ -28,11 +36,15 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._reader = engine
+        if engine.dialect.name == "postgresql":
+            # All queries of a block see one state.
+            self._reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads; raises `LakeError` if the database cannot be used."""
-        with _translate_errors(self.engine), self.engine.connect() as connection:
+        with _translate_errors(self.engine), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -46,17 +58,34 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
+    def change(self, work: Callable[[Connection], Outcome]) -> Outcome:
+        """Run `work` in a transaction as `write` does, and return its result.
+
+        On PostgreSQL, two transactions that do not see each other yet can insert the same key, or wait for each other.
+        One of them is undone. Its `work` runs again and sees what the other one has committed. Raises `IntegrityError` or
+        `LakeError` if that does not help.
+        """
+        for _ in range(_MOST_ATTEMPTS - 1):
+            with suppress(IntegrityError, LostRaceError), self.write() as connection:
+                return work(connection)
+            time.sleep(_PAUSE_AFTER_RACE_S)  # the winner goes on first
+        with self.write() as connection:
+            return work(connection)
+
     def purge_deleted(self) -> None:
         """Remove what deleted rows left in the database's files.
 
         SQLite overwrites a deleted row, but moving rows between pages leaves copies of it, and so does the write-ahead
-        log. Writers wait meanwhile. A PostgreSQL server keeps its own log and backups. Raises `LakeError` if another
-        process keeps reading an old state, or the database cannot be used; run again.
+        log. Writers wait meanwhile. PostgreSQL marks the space of deleted rows as free, and overwrites it later; its
+        server keeps its own log and backups. Raises `LakeError` if another process keeps reading an old state, or the
+        database cannot be used; run again.
         """
+        if self.engine.dialect.name == "postgresql":
+            tables = ", ".join(METADATA.tables)
+            with _translate_errors(self.engine), self.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(f"VACUUM {tables}")
+            return
         with _translate_errors(self.engine), self.engine.connect() as connection:
-            if self.engine.dialect.name != "sqlite":
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
-                return
             connection.exec_driver_sql("VACUUM")
             for _ in range(_CHECKPOINT_ATTEMPTS):
                 is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
@@ -74,13 +103,14 @@ def open_database(settings: Settings) -> Database:
     """Open the database of a deployment and create what it lacks.
 
     Raises:
-        SettingsError: The database is of a newer version of habla_ml.
+        SettingsError: The database is of a newer version of habla_ml, or the driver of PostgreSQL is not installed.
         LakeError: It cannot be opened or written.
     """
-    if settings.service.database:
-        engine = create_engine(settings.service.database, pool_pre_ping=True)
+    service = settings.service
+    if service.database:
+        engine = create_postgres_engine(service.database, service.database_password_variable)
     else:
-        engine = _create_sqlite_engine(settings.service_folder / _SQLITE_NAME)
+        engine = create_sqlite_engine(settings.service_folder / _SQLITE_NAME)
     database = Database(engine)
     _create_tables(database)
     return database
@@ -102,29 +132,6 @@ def open_existing_database(settings: Settings) -> Iterator[Database | None]:
         database.close()
 
 
-def _create_sqlite_engine(path: Path) -> Engine:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise LakeError(f"service folder {path.parent} cannot be created: {error}; set service.folder") from error
-    engine = create_engine(f"sqlite:///{path}", poolclass=QueuePool, pool_size=8, max_overflow=32)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        # Transactions begin where `write` says so; a lock that is taken late would fail at once.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={_BUSY_TIMEOUT_MS}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    return engine
-
-
 def _create_tables(database: Database) -> None:
     # Whoever only reads must not wait for the writers.
     with database.read() as connection:
@@ -133,6 +140,7 @@ def _create_tables(database: Database) -> None:
             if found == SCHEMA_VERSION:
                 return
     with database.write() as connection:
+        lock_schema(connection)
         METADATA.create_all(connection)
         found = connection.scalar(select(SCHEMA_STATE.c.version))
         if found is None:
@@ -147,10 +155,23 @@ def _create_tables(database: Database) -> None:
 def _translate_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
+    except IntegrityError:
         # A violated constraint is an answer to the caller; its message has values, but never reaches a log.
-        if isinstance(error.orig, sqlite3.IntegrityError) or type(error.orig).__name__.endswith("Violation"):
-            raise
+        raise
+    except PoolTimeoutError as error:
+        raise LakeError("all connections to the service's database are in use; try again later") from error
+    except DBAPIError as error:
         where = engine.url.render_as_string(hide_password=True)
-        reason = type(error.orig).__name__
-        raise LakeError(f"the service's database {where} cannot be used ({reason}); free space or start it") from error
+        if getattr(error.orig, "sqlstate", None) in _LOST_RACE_STATES:
+            raise LostRaceError(f"the service's database {where} preferred another transaction; try again") from error
+        raise LakeError(
+            f"the service's database {where} cannot be used ({_describe_reason(error)}); start it, free space, or correct "
+            "the settings"
+        ) from error
+
+
+def _describe_reason(error: DBAPIError) -> str:
+    """Return the kind of an error, with the driver's words only where they cannot quote what was sent."""
+    kind = type(error.orig).__name__
+    words = str(error.orig).strip().partition("\n")[0]
+    return f"{kind}: {words}" if isinstance(error, OperationalError) and words else kind

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS, DATA_POINTS
@@ -40,10 +41,16 @@ def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now
         present = [row.clip_id for row in found]
         for row in found:
             store.delete(row.file_key)
-        with database.write() as connection:
-            connection.execute(delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(ids)))
-            rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))
-            erased += connection.execute(rows_left.values(**_ERASED, erased_at=now)).rowcount
+        erased += database.change(partial(_erase_rows, ids=ids, present=present, now=now))
+    return erased
+
+
+def _erase_rows(connection: Connection, ids: Sequence[str], present: Sequence[str], now: datetime) -> int:
+    """Erase the rows of the clips `present`, and the texts on all of `ids`; return how many clips were not erased before."""
+    rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))
+    erased = connection.execute(rows_left.values(**_ERASED, erased_at=now)).rowcount
+    # On PostgreSQL, the texts whose transaction had locked a clip are committed now, and no later one finds it.
+    connection.execute(delete(DATA_POINTS).where(DATA_POINTS.c.clip_id.in_(ids)))
     return erased
 
 

@@ -49,9 +49,12 @@ def save_hand_outs(database: Database, given: Collection[HandOut]) -> list[HandO
     if not given:
         return []
     now = max(each.handed_out_at for each in given)
-    with database.write() as connection:
+
+    def save(connection: Connection) -> list[HandOut]:
         connection.execute(delete(HAND_OUTS).where(HAND_OUTS.c.handed_out_at < now - KEPT_FOR))
         return [_save(connection, each) for each in given]
+
+    return database.change(save)
 
 
 def find_hand_out(database: Database, hand_out_id: str, person_key: str) -> HandOut | None:

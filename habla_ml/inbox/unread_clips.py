@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS
-from habla_ml.inbox.waiting import list_distinct, requeue_waiting
-
-_ROWS_PER_WRITE: Final = 1_000
+from habla_ml.inbox.waiting import list_distinct, requeue_waiting, update_each
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,7 @@ def requeue_set_aside_clips(database: Database, hour: str) -> int:
         .where(CLIPS.c.set_aside.is_not(None), CLIPS.c.erased_at.is_(None), CLIPS.c.hour == hour)
         .values(set_aside=None)
     )
-    with database.write() as connection:
-        return connection.execute(query).rowcount
+    return database.change(lambda connection: connection.execute(query).rowcount)
 
 
 def read_hour(database: Database, hour: str) -> ReceivedHour:
@@ -175,7 +172,5 @@ def list_upload_days(database: Database) -> list[str]:
 
 def _update_each(database: Database, values: Mapping[str, Any], by_clip: Mapping[str, str]) -> None:
     query = update(CLIPS).where(CLIPS.c.clip_id == bindparam("clip"), CLIPS.c.erased_at.is_(None)).values(dict(values))
-    rows = [{"clip": clip_id, "new": new} for clip_id, new in by_clip.items()]
-    for start in range(0, len(rows), _ROWS_PER_WRITE):
-        with database.write() as connection:
-            connection.execute(query, rows[start : start + _ROWS_PER_WRITE])
+    rows = [{"clip": clip_id, "new": new} for clip_id, new in sorted(by_clip.items())]
+    update_each(database, query, rows)

@@ -5,7 +5,7 @@ A data point can be read once its clip is a segment. A query costs what it finds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, sel
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS, HAND_OUTS
-from habla_ml.inbox.waiting import list_distinct, requeue_waiting
+from habla_ml.inbox.waiting import list_distinct, requeue_waiting, update_each
 
 _ROWS_PER_QUERY: Final = 500
 
@@ -108,7 +108,7 @@ def close_data_points(database: Database, keys: Collection[tuple[str, str]], **v
     points = DATA_POINTS.c
     match = and_(points.device_id == bindparam("device"), points.data_point_id == bindparam("point"))
     query = update(DATA_POINTS).where(match).values(values)
-    _write_each(database, query, [{"device": device, "point": point} for device, point in keys])
+    update_each(database, query, [{"device": device, "point": point} for device, point in sorted(keys)])
 
 
 def requeue_waiting_data_points(database: Database, is_unchanged: Callable[[str], bool]) -> int:
@@ -167,7 +167,7 @@ def list_unread_speakers(database: Database) -> list[tuple[str, str, str, str]]:
 def close_answers(database: Database, answer_ids: Collection[str], **values: Any) -> None:
     """Set columns of answers: `collected_at` or `awaited_consents`."""
     query = update(ANSWERS).where(ANSWERS.c.answer_id == bindparam("answer")).values(values)
-    _write_each(database, query, [{"answer": each} for each in answer_ids])
+    update_each(database, query, [{"answer": each} for each in sorted(answer_ids)])
 
 
 def requeue_waiting_answers(database: Database, is_unchanged: Callable[[str], bool]) -> int:
@@ -208,9 +208,3 @@ def _select_answers(query: Select[Any]) -> Select[Any]:
 def _read_days(database: Database, query: Select[Any]) -> list[UnreadDay]:
     with database.read() as connection:
         return [UnreadDay(*row) for row in connection.execute(query)]
-
-
-def _write_each(database: Database, query: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    for start in range(0, len(rows), _ROWS_PER_QUERY):
-        with database.write() as connection:
-            connection.execute(query, rows[start : start + _ROWS_PER_QUERY])

@@ -1,12 +1,25 @@
-"""Rows that wait for a consent, and the distinct values of a column, for all tables that the pipeline reads."""
+"""Changes of many rows, rows that wait for a consent, and distinct values, for all tables that the pipeline reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Table, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, Update, func, select, update
 
 from habla_ml.inbox.database import Database
+
+_ROWS_PER_WRITE: Final = 500
+
+
+def update_each(database: Database, query: Update, parameters: Sequence[Mapping[str, Any]]) -> None:
+    """Run an update for each of the parameters, some hundreds in one transaction.
+
+    Give the parameters in an order that all callers share, so that no two transactions wait for each other.
+    """
+    for start in range(0, len(parameters), _ROWS_PER_WRITE):
+        database.change(partial(_execute, query=query, parameters=parameters[start : start + _ROWS_PER_WRITE]))
 
 
 def requeue_waiting(
@@ -24,8 +37,7 @@ def requeue_waiting(
     if not changed:
         return 0
     query = update(table).where(is_unread, signature.in_(changed)).values(awaited_consents=None)
-    with database.write() as connection:
-        return connection.execute(query).rowcount
+    return database.change(lambda connection: connection.execute(query).rowcount)
 
 
 def list_distinct(database: Database, column: Column[str]) -> list[str]:
@@ -35,3 +47,7 @@ def list_distinct(database: Database, column: Column[str]) -> list[str]:
     found = first.union_all(select(following).where(first.c.value.is_not(None)))
     with database.read() as connection:
         return list(connection.scalars(select(found.c.value).where(found.c.value.is_not(None))))
+
+
+def _execute(connection: Connection, query: Update, parameters: Sequence[Mapping[str, Any]]) -> None:
+    connection.execute(query, parameters)

@@ -18,6 +18,8 @@ from habla_ml.settings.cron import require_cron
 
 WRONG_DAY: Final = "wrong_day"
 """Type of pydantic's error for a value that is no day."""
+UNQUOTED: Final = "unquoted"
+"""Type of pydantic's error for a value that can have a secret, so that no message quotes it."""
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 

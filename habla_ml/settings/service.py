@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from habla_ml.settings.base import EnvironmentVariable, LocalPath, SettingsSection
+from habla_ml.settings.base import UNQUOTED, EnvironmentVariable, LocalPath, SettingsSection
 from habla_ml.settings.data import StoreSettings
+
+_DATABASE_PATH: Final = re.compile("/[^/@]+")
+
+
+def _check_database_address(address: str) -> str:
+    """Return the address; refuse one with a password, because settings are saved and shown, and one that is no address."""
+    try:
+        parts = urlsplit(address)
+        has_password = parts.password is not None or any(key == "password" for key, _ in parse_qsl(parts.query))
+        is_complete = parts.scheme == "postgresql" and (parts.port or 1) > 0 and not parts.fragment
+        is_complete = is_complete and _DATABASE_PATH.fullmatch(parts.path) is not None
+    except ValueError:
+        has_password, is_complete = False, False
+    if has_password:
+        fault = "has a password; leave it out, and put it in the variable that service.database_password_variable names"
+        raise PydanticCustomError(UNQUOTED, fault)
+    if not is_complete:
+        raise PydanticCustomError(UNQUOTED, "is no address of a database; use postgresql://USER@HOST:PORT/DATABASE")
+    return address
+
+
+DatabaseAddress = Annotated[str, AfterValidator(_check_database_address)]
+"""Address of a PostgreSQL database without the password, such as `postgresql://habla@db.example:5432/habla`."""
 
 
 class UploadLimitSettings(SettingsSection):
@@ -31,6 +57,8 @@ class ServiceSettings(SettingsSection):
 
     `folder` has the SQLite file and the received clips (default: `service` next to `work_folder`); `database` is the
     address of a PostgreSQL database in place of that file, `inbox` a store for the clips in place of the folder.
+    `database_password_variable` names the environment variable with the database's password; without it, PostgreSQL's own
+    ways count, such as `~/.pgpass`.
     `public_url` is the address that people and apps use. A request that is not from this machine needs an account or a
     device, in every case. `secret_variable` names the environment variable with the key that signs the sessions; without
     it a key is made and kept in `folder`. An enrolment code is valid for `enrolment_code_hours`, a device's token for
@@ -42,7 +70,8 @@ class ServiceSettings(SettingsSection):
     workers: Annotated[int, Field(ge=1)] = 1
     public_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None
     folder: LocalPath | None = None
-    database: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")] | None = None
+    database: DatabaseAddress | None = None
+    database_password_variable: EnvironmentVariable = "HABLA_DATABASE_PASSWORD"  # noqa: S105 (the name of a variable)
     inbox: StoreSettings | None = None
     secret_variable: EnvironmentVariable = "HABLA_SERVICE_SECRET"  # noqa: S105 (the name of a variable)
     enrolment_code_hours: Annotated[float, Field(gt=0, le=720)] = 24.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from habla_ml.errors import SettingsError
-from habla_ml.settings.base import WRONG_DAY
+from habla_ml.settings.base import UNQUOTED, WRONG_DAY
 from habla_ml.settings.yaml_loader import RepeatedKeyError, load_yaml
 
 _NO_ORIGINS: Final[Mapping[str, str]] = {}
@@ -84,11 +84,13 @@ def format_validation_errors(
 def describe_fault(fault: ErrorDetails, *, private: bool = False) -> str:
     """Return the value and what is wrong with it, with a hint where YAML reads text as a number, a date or a truth value.
 
-    `private` values are not quoted, except a wrong day without letters.
+    `private` values are not quoted, except a wrong day without letters, and values that can have a secret never are.
     """
     value, message = fault["input"], fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "string_type" and isinstance(value, bool | int | float | date):
         message = f"{message}; put it in quotes"
+    if fault["type"] == UNQUOTED:
+        return message
     shown = value.isoformat() if isinstance(value, date) else repr(value)
     if private and (fault["type"] != WRONG_DAY or (isinstance(value, str) and any(map(str.isalpha, value)))):
         return message

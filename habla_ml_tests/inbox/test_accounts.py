@@ -17,6 +17,7 @@ from habla_ml.inbox.accounts import (
     list_accounts,
 )
 from habla_ml.inbox.database import Database, open_database
+from habla_ml_tests.testing.database_files import read_database_files
 from habla_ml_tests.testing.deployment_settings import write_settings
 
 NOW = datetime(2026, 11, 29, 8, tzinfo=UTC)
@@ -25,8 +26,8 @@ PHRASE = "caballo grapa batería"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return open_database(write_settings(tmp_path))
+def database(tmp_path: Path, service_section: dict[str, str]) -> Database:
+    return open_database(write_settings(tmp_path, service=service_section))
 
 
 def test_an_invitation_makes_one_account_with_its_rights(database: Database) -> None:
@@ -89,11 +90,11 @@ def test_an_invitation_needs_rights_that_exist(database: Database, rights: list[
         invite(database, rights, NOW, WEEK)
 
 
-def test_the_database_has_neither_codes_nor_passwords(database: Database, tmp_path: Path) -> None:
+def test_the_database_has_neither_codes_nor_passwords(database: Database) -> None:
     code = invite(database, ["correct"], NOW, WEEK)
     accept_invitation(database, code, "Ana", PHRASE, "es", NOW)
     database.purge_deleted()
-    stored = b"".join(each.read_bytes() for each in (tmp_path / "service").glob("service.sqlite*"))
+    stored = read_database_files(database)
     assert b"Ana" in stored
     for secret in (code, code.replace("-", ""), PHRASE):
         assert secret.encode() not in stored

@@ -39,8 +39,8 @@ def make_clip(number: int = 1, data: bytes = b"one", **fields: object) -> NewCli
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Inbox:
-    return make_inbox(tmp_path)
+def inbox(tmp_path: Path, service_section: dict[str, str]) -> Inbox:
+    return make_inbox(tmp_path, service=service_section)
 
 
 def receive(

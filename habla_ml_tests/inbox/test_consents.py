@@ -30,8 +30,8 @@ PHONE = str(UUID(int=1))
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return open_database(write_settings(tmp_path))
+def database(tmp_path: Path, service_section: dict[str, str]) -> Database:
+    return open_database(write_settings(tmp_path, service=service_section))
 
 
 def make_consent(number: int = 0, **fields: object) -> NewConsent:

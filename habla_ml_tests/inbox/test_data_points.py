@@ -31,8 +31,8 @@ def make_point(number: int = 1, **fields: Any) -> NewDataPoint:
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Inbox:
-    return make_inbox(tmp_path)
+def inbox(tmp_path: Path, service_section: dict[str, str]) -> Inbox:
+    return make_inbox(tmp_path, service=service_section)
 
 
 def send(inbox: Inbox, *points: NewDataPoint, device_id: str = PHONE, consent: ConsentSettings = OPTIONAL) -> list[str]:

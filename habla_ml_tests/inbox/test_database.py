@@ -18,8 +18,8 @@ NOW = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return write_settings(tmp_path)
+def settings(tmp_path: Path, service_section: dict[str, str]) -> Settings:
+    return write_settings(tmp_path, service=service_section)
 
 
 def add_code(database: Database, digest: str, at: datetime = NOW) -> None:

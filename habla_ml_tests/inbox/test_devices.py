@@ -19,6 +19,7 @@ from habla_ml.inbox.devices import (
     revoke_device,
 )
 from habla_ml.inbox.schema import DEVICES
+from habla_ml_tests.testing.database_files import read_database_files
 from habla_ml_tests.testing.deployment_settings import write_settings
 
 NOW = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
@@ -26,8 +27,8 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return open_database(write_settings(tmp_path))
+def database(tmp_path: Path, service_section: dict[str, str]) -> Database:
+    return open_database(write_settings(tmp_path, service=service_section))
 
 
 def enrol(database: Database, label: str = "a phone") -> EnrolledDevice:
@@ -64,11 +65,11 @@ def test_threads_that_send_one_code_at_once_get_one_device(database: Database) -
     assert sum(each is not None for each in found) == 1
 
 
-def test_neither_codes_nor_tokens_are_stored(database: Database, tmp_path: Path) -> None:
+def test_neither_codes_nor_tokens_are_stored(database: Database) -> None:
     code = create_enrolment_code(database, "a phone", NOW, DAY)
     enrolled = enrol_device(database, code, NOW, DAY)
     assert enrolled is not None
-    stored = b"".join(each.read_bytes() for each in (tmp_path / "service").iterdir())
+    stored = read_database_files(database)
     assert b"a phone" in stored
     for secret in (code, code.replace("-", ""), enrolled.token, enrolled.token.split("_", 2)[2]):
         assert secret.encode() not in stored

@@ -3,13 +3,14 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
 from habla_ml.errors import InputError
@@ -36,10 +37,10 @@ texts = st.sampled_from(["Uno.", "Dos."])
 class Uploads(RuleBasedStateMachine):
     """The inbox, and what it must hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, service_section: dict[str, str]) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="habla_ml_states_"))
-        deployment = write_settings(self.folder)
+        deployment = write_settings(self.folder, service=service_section)
         self.database, self.store = open_database(deployment), open_clip_store(deployment)
         self.receiver = ClipReceiver(self.database, self.store, REQUIRED)
         self.now = datetime(2026, 11, 29, 9, 0, tzinfo=UTC)
@@ -120,7 +121,8 @@ class Uploads(RuleBasedStateMachine):
             assert rows[key].clip_id == derive_clip_id(key[0], clip_id)
 
 
-TestUploads = Uploads.TestCase
-TestUploads.settings = settings(
-    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_uploads_in_any_order_hold_what_was_acknowledged_and_nothing_else(
+    make_service_section: Callable[[], dict[str, str]],
+) -> None:
+    bounds = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(lambda: Uploads(make_service_section()), settings=bounds)  # type: ignore[no-untyped-call]

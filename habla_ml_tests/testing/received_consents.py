@@ -14,5 +14,4 @@ def give_consent(database: Database, contributor: str, **fields: Any) -> Recorde
     """Record a consent of an adult, with other fields where they are named."""
     values = {"document_version": 1, "minor": False, "guardian": False, "given_at": GIVEN_AT, **fields}
     consent = NewConsent(str(uuid4()), contributor, "voice", document_digest="0" * 64, **values)
-    with database.write() as connection:
-        return record_consent(connection, consent)
+    return database.change(lambda connection: record_consent(connection, consent))

@@ -27,10 +27,12 @@ from habla_ml.inbox.consents import (
     derive_consent_id,
     find_consent,
     find_standing_consent,
+    get_contributor_key,
     record_consent,
     withdraw_consents,
 )
 from habla_ml.inbox.devices import Device
+from habla_ml.inbox.locks import lock_contributor
 from habla_ml.service.access import CurrentDevice
 from habla_ml.service.api.fields import Moment, Pseudonym, Uuid
 from habla_ml.service.problems import (
@@ -153,7 +155,8 @@ def create_consent(body: ConsentRequest, response: Response, state: State, devic
 def withdraw_consent(consent_id: Annotated[Uuid, Path()], state: State, device: CurrentDevice) -> Consent:
     """Withdraw all consents of the contributor, and start the erasure; the same request again succeeds again."""
     key = derive_consent_id(device.device_id, consent_id)
-    with state.database.write() as connection:
+
+    def withdraw(connection: Connection) -> Consent:
         consent = find_consent(connection, key)
         if consent is None:
             raise ProblemError(NOT_FOUND, "the device recorded no consent with this id")
@@ -161,6 +164,8 @@ def withdraw_consent(consent_id: Annotated[Uuid, Path()], state: State, device: 
             withdraw_consents(connection, consent.contributor, state.read_clock())
             consent = find_consent(connection, key) or consent
         return _describe(state, connection, consent_id, consent)
+
+    return state.database.change(withdraw)
 
 
 def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> tuple[Consent, bool]:
@@ -179,12 +184,16 @@ def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> t
         given_at=body.givenAt,
         device_id=device.device_id,
     )
+
+    def record(connection: Connection) -> tuple[Consent, bool]:
+        lock_contributor(connection, get_contributor_key(new.contributor))
+        is_new = find_consent(connection, new.consent_id) is None
+        keep_consent_text(connection, text)
+        consent = record_consent(connection, new)
+        return _describe(state, connection, body.id, consent), is_new
+
     try:
-        with state.database.write() as connection:
-            is_new = find_consent(connection, new.consent_id) is None
-            keep_consent_text(connection, text)
-            consent = record_consent(connection, new)
-            return _describe(state, connection, body.id, consent), is_new
+        return state.database.change(record)
     except tuple(_REFUSALS) as error:
         wait_s = _RETRY_AFTER_ERASURE_S if isinstance(error, ErasurePendingError) else None
         raise ProblemError(_REFUSALS[type(error)], str(error), wait_s) from None

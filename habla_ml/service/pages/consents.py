@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.erasure.erase import ErasurePlan, plan_erasure
@@ -111,8 +112,8 @@ def show_withdrawal(request: Request, state: State, account: Person, consent_id:
 def withdraw(state: State, account: Person, consent_id: ConsentId) -> Response:  # noqa: ARG001 (needs the right)
     """Withdraw all consents of the contributor; the erasure follows in the pipeline."""
     consent = _find(state, consent_id)
-    with state.database.write() as connection:
-        withdraw_consents(connection, consent.contributor, state.read_clock())
+    now = state.read_clock()
+    state.database.change(lambda connection: withdraw_consents(connection, consent.contributor, now))
     return redirect_to(state, CONSENTS_PATH)
 
 
@@ -169,9 +170,12 @@ def _record(state: ServiceState, account: Account, form: ConsentForm, text: Cons
         given_at=given_at,
         account_id=account.account_id,
     )
-    with state.database.write() as connection:
+
+    def record(connection: Connection) -> None:
         keep_consent_text(connection, text)
         record_consent(connection, consent)
+
+    state.database.change(record)
 
 
 def _plan(state: ServiceState, consent: RecordedConsent) -> ErasurePlan:
