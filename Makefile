@@ -35,8 +35,9 @@ test-core: $(READY)  ## all but the slow cases
 chaos: $(READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50)
 
-soak: $(READY)  ## the service with 1,000 kills and 10,000 mutated files, then a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
+soak: $(READY)  ## the service with 1,000 kills, 100 on PostgreSQL and a bucket, and 10,000 mutated files, then a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills
+	$(BIN)/python -m habla_ml_tests.soak.upload_kills --kills 100 --postgres --s3
 	$(BIN)/python -m habla_ml_tests.soak.mutated_uploads
 	$(BIN)/python -m habla_ml_tests.soak.soak --minutes $(or $(SOAK_MINUTES),20)
 

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
 from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer, find_programs
+from habla_ml_tests.testing.s3_clients import serve_s3
 
 # The time of an example depends on the load of the machine, so no example has a deadline.
 settings.register_profile("no_deadline", deadline=None)
@@ -20,6 +21,13 @@ settings.load_profile("no_deadline")
 def workspace(tmp_path: Path) -> HablaWorkspace:
     """Return Habla's folders without a session, and an empty lake."""
     return make_workspace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server in its own process."""
+    with serve_s3() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

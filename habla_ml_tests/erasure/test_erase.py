@@ -31,7 +31,6 @@ from habla_ml.recordings.ingest import ingest_day
 from habla_ml.tables import escape_markdown
 from habla_ml.training.plan import read_plan
 from habla_ml.training.train import lock_work_folder
-from habla_ml_tests.lake.conftest import s3_endpoint
 from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, replace_registry, withdraw
 from habla_ml_tests.testing.full_lake import (
     DAYS,
@@ -46,8 +45,6 @@ from habla_ml_tests.testing.full_lake import (
 )
 from habla_ml_tests.testing.habla_sessions import NOW, V3, write_corrections, write_session
 from habla_ml_tests.testing.s3_clients import BUCKET, new_client
-
-__all__ = ["s3_endpoint"]
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])

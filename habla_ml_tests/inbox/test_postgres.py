@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from habla_ml.errors import LakeError, SettingsError
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.database import Database, LostRaceError, open_database
 from habla_ml.inbox.locks import hold_contributors
-from habla_ml.inbox.schema import ENROLMENT_CODES
+from habla_ml.inbox.schema import CLIPS, ENROLMENT_CODES
+from habla_ml.inbox.unread_clips import find_unread_hours, mark_ingested, read_unread_clips
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.deployment_settings import write_settings
 from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer
+from habla_ml_tests.testing.received_clips import HOUR, RECEIVED, make_clip_id, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
 
 NOW = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
@@ -146,6 +148,24 @@ def test_all_queries_of_a_block_that_reads_see_one_state_and_none_writes(databas
     with pytest.raises(LakeError, match="ReadOnlySqlTransaction"), database.read() as connection:
         add_code(connection, "b")
     database.change(partial(add_code, digest="c"))
+
+
+def test_what_commits_after_a_later_one_was_read_is_read_the_next_time(
+    tmp_path: Path, make_postgres_section: Callable[[], dict[str, str]]
+) -> None:
+    inbox = make_inbox(tmp_path, service=make_postgres_section())
+    template = dict(inbox.read_clip(inbox.receive(1)))
+    early = {"clip_id": make_clip_id(2), "received_at": RECEIVED - timedelta(seconds=1)}
+    with inbox.database.write() as connection:
+        connection.execute(insert(CLIPS).values({**template, **early}))
+        first = read_unread_clips(inbox.database, HOUR)
+        before = find_unread_hours(inbox.database)
+        mark_ingested(inbox.database, {each.clip_id: "s-1" for each in first}, "2026-03-02")
+    assert [each.clip_id for each in first] == [make_clip_id(1)]
+    assert [each.clip_id for each in read_unread_clips(inbox.database, HOUR)] == [make_clip_id(2)]
+    # The sensor sees another state of the hour, so that it requests the hour again.
+    assert [each.clips for each in before] == [each.clips for each in find_unread_hours(inbox.database)] == [1]
+    assert before != find_unread_hours(inbox.database)
 
 
 def test_more_threads_than_connections_wait_for_one(database: Database) -> None:

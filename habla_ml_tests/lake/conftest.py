@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,33 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SMALL_DISK_BYTES = 1 << 20
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """The address of an S3 server in its own process."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "habla_ml_tests.testing.faulty_s3_server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    assert server.stdin is not None
-    endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
-    faulty = [
-        "ignores-if-none-match",
-        "ignores-if-match",
-        "refuses-everything-conditional",
-        "forbids-delete",
-        "three-a-page",
-    ]
-    for bucket in [BUCKET, *faulty]:
-        new_client(endpoint).create_bucket(Bucket=bucket)
-    yield endpoint
-    server.stdin.close()
-    server.wait(10)
-    server.stdout.close()
 
 
 @pytest.fixture

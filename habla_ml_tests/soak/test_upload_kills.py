@@ -1,13 +1,16 @@
 """Workers that are killed under load lose nothing that they acknowledged; 50 kills here, 1,000 in `make soak`."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from habla_ml_tests.soak.upload_kills import kill_under_load
+from habla_ml_tests.soak.upload_kills import Backends, kill_under_load
 from habla_ml_tests.soak.upload_load import Acknowledged, find_lost_or_doubled
+from habla_ml_tests.testing.postgres_server import PostgresServer
 from habla_ml_tests.testing.received_clips import PHONE, make_clip_id, make_inbox
+from habla_ml_tests.testing.s3_clients import BUCKET, CREDENTIALS
 
 
 @pytest.mark.slow
@@ -18,6 +21,24 @@ def test_fifty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     assert min(report.clips, report.data_points) > 200
     assert report.repeats > 0
     assert set(report.answers) <= {200, 201}
+
+
+@pytest.mark.slow
+def test_kills_of_workers_and_crashes_of_the_database_lose_and_double_nothing(
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    make_postgres_section: Callable[[], dict[str, str]],
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    inbox = {"url": f"s3://{BUCKET}/kills", "endpoint_url": s3_endpoint}
+    backends = Backends({**make_postgres_section(), "inbox": inbox}, postgres_server)
+    report = kill_under_load(tmp_path, kills=10, longest_pause_s=1.0, seed=1, backends=backends)
+    assert report.problems == ()
+    assert (report.kills, report.crashes) == (10, 2)
+    assert min(report.clips, report.data_points) > 10
 
 
 def test_what_is_lost_or_doubled_is_found(tmp_path: Path) -> None:

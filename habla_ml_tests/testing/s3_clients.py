@@ -1,8 +1,12 @@
-"""Clients of the S3 server of `faulty_s3_server`."""
+"""The S3 server of `faulty_s3_server` in a process of its own, and clients of it."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +15,28 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "habla-lake"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+"""The variables with which boto3 finds credentials; the server accepts any."""
+_FAULTY_BUCKETS = (
+    "ignores-if-none-match",
+    "ignores-if-match",
+    "refuses-everything-conditional",
+    "forbids-delete",
+    "three-a-page",
+)
+
+
+@contextmanager
+def serve_s3() -> Iterator[str]:
+    """Run a server, and yield its address; its buckets are those of `faulty_s3_server`."""
+    command = [sys.executable, "-m", "habla_ml_tests.testing.faulty_s3_server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        for bucket in (BUCKET, *_FAULTY_BUCKETS):
+            new_client(endpoint).create_bucket(Bucket=bucket)
+        yield endpoint
+        server.communicate(timeout=10)
 
 
 @cache

@@ -31,18 +31,10 @@ from habla_ml.annotation.sources.label_studio.server import (
 )
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
-from habla_ml_tests.lake.conftest import s3_endpoint
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, write_session
-from habla_ml_tests.testing.s3_clients import BUCKET
-
-__all__ = ["BUCKET", "s3_endpoint"]
+from habla_ml_tests.testing.s3_clients import CREDENTIALS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 DAY, SESSION = "2026-02-16", "11111_20260216_090000"
 
 

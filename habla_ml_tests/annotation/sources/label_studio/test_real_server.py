@@ -26,8 +26,6 @@ from habla_ml.errors import ServiceError
 from habla_ml.lake.table import read_parquet
 from habla_ml.settings import StoreSettings
 from habla_ml_tests.annotation.sources.label_studio.conftest import (
-    BUCKET,
-    CREDENTIALS,
     DAY,
     ReviewProject,
     build_choices_result,
@@ -35,6 +33,7 @@ from habla_ml_tests.annotation.sources.label_studio.conftest import (
     build_text_result,
     make_review_item,
 )
+from habla_ml_tests.testing.s3_clients import BUCKET, CREDENTIALS
 from habla_ml_tests.testing.tls_servers import CertificateAuthority, Reply, SentRequest, run_web_server
 
 pytestmark = pytest.mark.slow
