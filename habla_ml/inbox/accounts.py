@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from habla_ml.errors import InputError
@@ -144,6 +144,30 @@ def list_accounts(database: Database) -> list[Account]:
     """Return all accounts by name."""
     with database.read() as connection:
         return [_read_row(row) for row in connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.name_key))]
+
+
+def count_accounts(database: Database, search: str = "") -> int:
+    """Return how many accounts have `search` in their name, in whatever spelling."""
+    query = select(func.count()).select_from(ACCOUNTS).where(_find_in_name(search))
+    with database.read() as connection:
+        return connection.scalar(query) or 0
+
+
+def search_accounts(database: Database, search: str, skipped: int, most: int) -> list[Account]:
+    """Return the next accounts with `search` in their name, by name."""
+    query = select(ACCOUNTS).where(_find_in_name(search)).order_by(ACCOUNTS.c.name_key).offset(skipped).limit(most)
+    with database.read() as connection:
+        return [_read_row(row) for row in connection.execute(query)]
+
+
+def _find_in_name(search: str) -> ColumnElement[bool]:
+    return ACCOUNTS.c.name_key.contains(canonical_name(search), autoescape=True)
+
+
+def set_account_language(database: Database, account_id: str, language: str) -> None:
+    """Keep the language of the pages for an account."""
+    with database.write() as connection:
+        connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.account_id == account_id).values(language=language))
 
 
 def end_sessions(database: Database, account_id: str) -> None:

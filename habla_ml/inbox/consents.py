@@ -15,9 +15,10 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.locks import hold_contributors, lock_contributor
@@ -219,6 +220,26 @@ def read_all_consents(connection: Connection) -> list[RecordedConsent]:
     columns = CONSENTS.c
     query = select(CONSENTS).order_by(columns.contributor_key, columns.given_at, columns.consent_id)
     return [_read_row(row) for row in connection.execute(query)]
+
+
+def count_contributors(connection: Connection, search: str = "") -> int:
+    """Return how many contributors have `search` in their pseudonym, in whatever spelling."""
+    query = select(func.count(CONSENTS.c.contributor_key.distinct()))
+    return connection.scalar(query.where(_find_in_pseudonym(search))) or 0
+
+
+def list_contributors(connection: Connection, search: str, skipped: int, most: int) -> list[list[RecordedConsent]]:
+    """Return the consents of each of the next contributors with `search` in their pseudonym, by pseudonym, oldest first."""
+    keys = select(CONSENTS.c.contributor_key).distinct().where(_find_in_pseudonym(search))
+    keys = keys.order_by(CONSENTS.c.contributor_key).offset(skipped).limit(most)
+    rows = select(CONSENTS).where(CONSENTS.c.contributor_key.in_(keys))
+    rows = rows.order_by(CONSENTS.c.contributor_key, CONSENTS.c.given_at, CONSENTS.c.consent_id)
+    found = [_read_row(row) for row in connection.execute(rows)]
+    return [list(group) for _, group in groupby(found, key=lambda each: each.contributor_key)]
+
+
+def _find_in_pseudonym(search: str) -> ColumnElement[bool]:
+    return CONSENTS.c.contributor_key.contains(canonical_name(search), autoescape=True)
 
 
 def withdraw_consents(connection: Connection, contributor: str, now: datetime) -> list[RecordedConsent]:

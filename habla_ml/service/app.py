@@ -13,7 +13,7 @@ from habla_ml.service.bodies import BodyBoundMiddleware
 from habla_ml.service.limits import limit_address
 from habla_ml.service.openapi import add_openapi_document
 from habla_ml.service.pages import consents as consents_page
-from habla_ml.service.pages import correct, home, people, sign_in, static_files, status
+from habla_ml.service.pages import correct, home, language_choice, people, sign_in, static_files, status
 from habla_ml.service.pages.error_pages import add_page_errors
 from habla_ml.service.pages.status_cache import StatusCache
 from habla_ml.service.problems import add_problem_handlers
@@ -33,6 +33,7 @@ API_ROUTERS: Final[tuple[APIRouter, ...]] = (
 PAGE_ROUTERS: Final[tuple[APIRouter, ...]] = (
     home.router,
     sign_in.router,
+    language_choice.router,
     correct.router,
     status.router,
     consents_page.router,
@@ -70,7 +71,6 @@ def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
     limits = settings.uploads
     app.add_middleware(BodyBoundMiddleware, largest_bytes=limits.largest_body_bytes, timeout_s=limits.body_timeout_s)
     app.state.metrics = observe.RequestMetrics()
-    is_https = (settings.public_url or "").startswith("https:")
-    app.add_middleware(observe.ObservationMiddleware, metrics=app.state.metrics, is_https=is_https)
+    app.add_middleware(observe.ObservationMiddleware, metrics=app.state.metrics, is_https=settings.is_encrypted)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

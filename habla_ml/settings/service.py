@@ -80,6 +80,11 @@ class ServiceSettings(SettingsSection):
     uploads: UploadLimitSettings = UploadLimitSettings()
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether people and apps use an address with TLS."""
+        return (self.public_url or "").startswith("https:")
+
+    @property
     def address(self) -> str:
         """The address of the pages, without a slash at the end: the public one, or else the one on this machine."""
         if self.public_url is not None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from itertools import groupby
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from habla_ml.consent.admission import load_consents
+from habla_ml.consent.register import Register
 from habla_ml.erasure.erase import ErasurePlan, plan_erasure
-from habla_ml.errors import InputError
+from habla_ml.errors import InputError, InputUnavailableError
 from habla_ml.inbox.accounts import Account
 from habla_ml.inbox.consent_texts import ConsentText, choose_offered_texts, keep_consent_text, load_consent_texts
 from habla_ml.inbox.consents import (
@@ -24,13 +24,15 @@ from habla_ml.inbox.consents import (
     NewConsent,
     RecordedConsent,
     choose_standing_consent,
+    count_contributors,
     find_consent,
-    read_all_consents,
+    list_contributors,
     record_consent,
     withdraw_consents,
 )
 from habla_ml.service.pages.current_account import require_right
 from habla_ml.service.pages.layout import get_page_language, mark_message, redirect_to, render_page
+from habla_ml.service.pages.paging import EVERYTHING, ROWS_PER_PAGE, CurrentListQuery, ListPage, ListQuery
 from habla_ml.service.problems import NOT_FOUND, ProblemError
 from habla_ml.service.state import ServiceState, State
 from habla_ml.settings import Settings
@@ -61,6 +63,8 @@ class ContributorRow:
     newest: RecordedConsent
     state: str
     """`valid`, `guardian` (a guardian's consent is missing), `old` (only an older text), `erasing` or `withdrawn`."""
+    is_refused_by_file: bool
+    """Whether the register's file has an entry without a valid consent."""
 
 
 class ConsentForm(BaseModel):
@@ -79,9 +83,9 @@ class ConsentForm(BaseModel):
 
 
 @router.get(CONSENTS_PATH)
-def show_consents(request: Request, state: State, account: Person) -> Response:  # noqa: ARG001 (needs the right)
+def show_consents(request: Request, state: State, account: Person, query: CurrentListQuery) -> Response:  # noqa: ARG001
     """Show the contributors and the form."""
-    return _render(request, state)
+    return _render(request, state, query=query)
 
 
 @router.post(CONSENTS_PATH)
@@ -97,7 +101,7 @@ def add_consent(request: Request, state: State, account: Person, form: Annotated
     except InputError as error:
         message = next(sentence for kind, sentence in _REFUSALS if isinstance(error, kind))
         return _render(request, state, 422, message, form.pseudonym)
-    return redirect_to(state, CONSENTS_PATH)
+    return redirect_to(state, _link_to(form.pseudonym))
 
 
 @router.get("/consents/{consent_id}/withdraw")
@@ -114,16 +118,25 @@ def withdraw(state: State, account: Person, consent_id: ConsentId) -> Response: 
     consent = _find(state, consent_id)
     now = state.read_clock()
     state.database.change(lambda connection: withdraw_consents(connection, consent.contributor, now))
-    return redirect_to(state, CONSENTS_PATH)
+    return redirect_to(state, _link_to(consent.contributor))
 
 
 def _render(
-    request: Request, state: ServiceState, status: int = 200, message: str = "", pseudonym: str = ""
+    request: Request,
+    state: ServiceState,
+    status: int = 200,
+    message: str = "",
+    pseudonym: str = "",
+    query: ListQuery = EVERYTHING,
 ) -> Response:
     texts = _load_texts(state.settings)
     language = get_page_language(request)
     with state.database.read() as connection:
-        consents = read_all_consents(connection)
+        page = ListPage.choose(query, count_contributors(connection, query.search))
+        found = list_contributors(connection, page.search, page.skipped, ROWS_PER_PAGE)
+    today = state.read_today()
+    register = _read_register(state)
+    oldest_version = state.settings.consent.oldest_version
     return render_page(
         request,
         state,
@@ -131,20 +144,38 @@ def _render(
         status=status,
         message=message,
         pseudonym=pseudonym,
-        rows=list(_list_contributors(consents, state.settings.consent.oldest_version)),
+        list=page,
+        rows=[_describe_contributor(each, oldest_version, register, today) for each in found],
         texts=[(_name_text(each), each) for each in texts],
         chosen_text=next((_name_text(each) for each in texts if each.language == language), ""),
         consent_id=str(uuid.uuid4()),
         asked_at=state.read_clock().isoformat(),
-        today=state.read_clock().astimezone(state.settings.zone).date().isoformat(),
+        today=today.isoformat(),
         has_register=state.settings.consent.registry is not None,
+        is_register_readable=register is not None,
     )
 
 
-def _list_contributors(consents: list[RecordedConsent], oldest_version: int) -> Iterator[ContributorRow]:
-    for _, group in groupby(consents, lambda each: each.contributor_key):
-        own = list(group)
-        yield ContributorRow(own[-1].contributor, own[-1], _describe_state(own, oldest_version))
+def _link_to(contributor: str) -> str:
+    """Return the address of the list with that contributor, who can be on any page of it."""
+    return f"{CONSENTS_PATH}?{urlencode({'search': contributor})}"
+
+
+def _read_register(state: ServiceState) -> Register | None:
+    """Return the register's file, which is empty without one; None if it cannot be read."""
+    try:
+        return state.register.read()
+    except InputUnavailableError:
+        return None
+
+
+def _describe_contributor(
+    consents: list[RecordedConsent], oldest_version: int, register: Register | None, today: date
+) -> ContributorRow:
+    newest = consents[-1]
+    entry = None if register is None else register.find(newest.contributor)
+    is_refused = entry is not None and entry.explain_refusal(today) is not None
+    return ContributorRow(newest.contributor, newest, _describe_state(consents, oldest_version), is_refused)
 
 
 def _describe_state(consents: list[RecordedConsent], oldest_version: int) -> str:

@@ -5,6 +5,7 @@ The catalogues are read as they are, without a compiled copy that could be out o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
@@ -16,8 +17,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 SOURCE_LANGUAGE: Final = "en"
-LANGUAGES: Final = ("es", "en")
-"""The languages by preference where a person's own is unknown."""
+LANGUAGES: Final = {"es": "Español", "en": "English"}
+"""The languages with their own names, by preference where a person's own is unknown."""
 _MOST_WISHES: Final = 20
 
 
@@ -29,14 +30,15 @@ def load_translations(language: str) -> NullTranslations:
     return GNUTranslations(BytesIO(_compile_catalogue(language)))
 
 
-def choose_language(account_language: str, accept_language: str) -> str:
-    """Return the language of an account, or else the best one for an `Accept-Language` header."""
-    if account_language in LANGUAGES:
-        return account_language
+def choose_language(chosen: Iterable[str], accept_language: str) -> str:
+    """Return the first of the chosen languages that exists, or else the best one for an `Accept-Language` header."""
+    for each in chosen:
+        if each in LANGUAGES:
+            return each
     wishes = [_parse_wish(each) for each in accept_language.split(",")[:_MOST_WISHES]]
     wanted = [tag for quality, tag in sorted(wishes, key=lambda wish: -wish[0]) if quality > 0]
-    found = negotiate_locale(wanted, LANGUAGES, sep="-")
-    return found if found is not None else LANGUAGES[0]
+    found = negotiate_locale(wanted, list(LANGUAGES), sep="-")
+    return found if found is not None else next(iter(LANGUAGES))
 
 
 def _compile_catalogue(language: str) -> bytes:

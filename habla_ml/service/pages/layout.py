@@ -19,7 +19,7 @@ from babel.numbers import format_decimal
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from habla_ml.service.pages.languages import choose_language, load_translations
+from habla_ml.service.pages.languages import LANGUAGES, choose_language, load_translations
 from habla_ml.service.pages.static_files import get_static_address
 from habla_ml.service.state import ServiceState
 
@@ -48,6 +48,8 @@ _HEADERS: Final = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Vary": "Accept-Language, Cookie",
 }
+LANGUAGE_COOKIE: Final = "habla_language"
+"""Cookie with the language that a person chose in this browser."""
 _HTTPS_HEADERS: Final = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -105,8 +107,21 @@ def render_page(
     page = _open_environment(language, state.settings.time_zone).get_template(template)
     rights = frozenset() if account is None else account.rights
     links = [each for each in PAGE_LINKS if account is not None and (not each.right or each.right in rights)]
-    common = {"language": language, "account": account, "rights": rights, "links": links, "path": request.url.path}
-    response = HTMLResponse(page.render(**common, **values), status)
+    path = request.url.path
+    response = HTMLResponse(
+        page.render(
+            language=language,
+            other_languages={each: name for each, name in LANGUAGES.items() if each != language},
+            account=account,
+            rights=rights,
+            links=links,
+            path=path,
+            # The answer to a form has no page of its own.
+            page_path=path if request.method == "GET" else "/",
+            **values,
+        ),
+        status,
+    )
     add_page_headers(response, state)
     return response
 
@@ -120,15 +135,15 @@ def redirect_to(state: ServiceState, path: str) -> RedirectResponse:
 
 def add_page_headers(response: Response, state: ServiceState) -> None:
     """Add the headers of a page to a response, without replacing one that it has."""
-    is_secure = (state.settings.service.public_url or "").startswith("https:")
-    for name, value in {**_HEADERS, **(_HTTPS_HEADERS if is_secure else {})}.items():
+    for name, value in {**_HEADERS, **(_HTTPS_HEADERS if state.settings.service.is_encrypted else {})}.items():
         response.headers.setdefault(name, value)
 
 
 def get_page_language(request: Request) -> str:
-    """Return the language of a page: the account's, or else what the browser asks for."""
+    """Return the language of a page: the account's, or else the one chosen in this browser, or else what it asks for."""
     account = getattr(request.state, "account", None)
-    return choose_language("" if account is None else account.language, request.headers.get("accept-language", ""))
+    chosen = ("" if account is None else account.language, request.cookies.get(LANGUAGE_COOKIE, ""))
+    return choose_language(chosen, request.headers.get("accept-language", ""))
 
 
 @cache

@@ -10,6 +10,7 @@ this to the whole network, nor may a site whose name is pointed at 127.0.0.1 tak
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from fastapi import Request
 from habla_ml.service.problems import FORBIDDEN, ProblemError
 from habla_ml.settings.service import ServiceSettings
 
+_OWN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9][\w./%~-]*)?", re.ASCII)
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
@@ -34,6 +36,11 @@ def require_own_origin(request: Request, settings: ServiceSettings) -> None:
         is_own = urlsplit(request.headers.get("origin", "")).netloc in own
     if not is_own:
         raise ProblemError(FORBIDDEN, "The request does not come from a page of this service")
+
+
+def choose_own_path(path: str) -> str:
+    """Return a path of this service; an address that leads elsewhere becomes the start page."""
+    return path if _OWN_PATH.fullmatch(path) else "/"
 
 
 def is_local_person(request: Request, settings: ServiceSettings) -> bool:

@@ -8,9 +8,18 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from habla_ml.errors import InputError
-from habla_ml.inbox.accounts import LONGEST_NAME, RIGHTS, Account, disable_account, invite, list_accounts
+from habla_ml.inbox.accounts import (
+    LONGEST_NAME,
+    RIGHTS,
+    Account,
+    count_accounts,
+    disable_account,
+    invite,
+    search_accounts,
+)
 from habla_ml.service.pages.current_account import require_right
 from habla_ml.service.pages.layout import mark_message, redirect_to, render_page
+from habla_ml.service.pages.paging import EVERYTHING, ROWS_PER_PAGE, CurrentListQuery, ListPage, ListQuery
 from habla_ml.service.problems import NOT_FOUND, ProblemError
 from habla_ml.service.state import ServiceState, State
 
@@ -28,9 +37,9 @@ Admin = Annotated[Account, Depends(require_right("admin"))]
 
 
 @router.get(PEOPLE_PATH)
-def show_people(request: Request, state: State, account: Admin) -> Response:  # noqa: ARG001 (needs the right)
+def show_people(request: Request, state: State, account: Admin, query: CurrentListQuery) -> Response:  # noqa: ARG001
     """Show the accounts and the form for an invitation."""
-    return _render(request, state)
+    return _render(request, state, query=query)
 
 
 @router.post("/people/invite")
@@ -63,15 +72,23 @@ def disable_person(
 
 
 def _render(
-    request: Request, state: ServiceState, status: int = 200, *, code: str = "", is_without_right: bool = False
+    request: Request,
+    state: ServiceState,
+    status: int = 200,
+    *,
+    query: ListQuery = EVERYTHING,
+    code: str = "",
+    is_without_right: bool = False,
 ) -> Response:
+    page = ListPage.choose(query, count_accounts(state.database, query.search))
     address = state.settings.service.public_url or str(request.base_url).rstrip("/")
     return render_page(
         request,
         state,
         "people.html.j2",
         status=status,
-        accounts=list_accounts(state.database),
+        list=page,
+        accounts=search_accounts(state.database, page.search, page.skipped, ROWS_PER_PAGE),
         right_names=_RIGHT_NAMES,
         code=code,
         address=f"{address}/join",

@@ -28,7 +28,7 @@ def start_session(response: Response, state: ServiceState, account: Account) -> 
         _get_cookie_name(state.settings),
         value,
         max_age=_LONGEST_SESSION_S,
-        secure=_is_secure(state.settings),
+        secure=state.settings.service.is_encrypted,
         httponly=True,
         samesite="lax",
     )
@@ -37,7 +37,7 @@ def start_session(response: Response, state: ServiceState, account: Account) -> 
 def forget_session(response: Response, state: ServiceState) -> None:
     """Let the browser forget the cookie."""
     response.delete_cookie(
-        _get_cookie_name(state.settings), secure=_is_secure(state.settings), httponly=True, samesite="lax"
+        _get_cookie_name(state.settings), secure=state.settings.service.is_encrypted, httponly=True, samesite="lax"
     )
 
 
@@ -99,10 +99,6 @@ def _open_serializer(settings: Settings) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(load_secret(settings), salt="habla_ml.session")
 
 
-def _is_secure(settings: Settings) -> bool:
-    return (settings.service.public_url or "").startswith("https:")
-
-
 def _get_cookie_name(settings: Settings) -> str:
     # The prefix makes browsers refuse the cookie from any other host and from a connection without encryption.
-    return "__Host-habla_session" if _is_secure(settings) else "habla_session"
+    return "__Host-habla_session" if settings.service.is_encrypted else "habla_session"

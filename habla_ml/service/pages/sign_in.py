@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -25,10 +24,10 @@ from habla_ml.service.pages.current_account import CurrentAccount, find_current_
 from habla_ml.service.pages.error_pages import SIGN_IN_PATH
 from habla_ml.service.pages.languages import LANGUAGES
 from habla_ml.service.pages.layout import get_page_language, mark_message, redirect_to, render_page
+from habla_ml.service.pages.origin import choose_own_path
 from habla_ml.service.pages.sessions import forget_session, start_session
 from habla_ml.service.state import ServiceState, State
 
-_OWN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9][\w./%~-]*)?", re.ASCII)
 _WRONG: Final = mark_message("This name and password do not belong together.")
 _REFUSALS: Final[tuple[tuple[type[InputError], str], ...]] = (
     (InvitationError, mark_message("This invitation code is unknown, used or expired. Ask for another one.")),
@@ -46,7 +45,7 @@ Password = Annotated[str, Form(max_length=LONGEST_PASSWORD)]
 def show_sign_in(request: Request, state: State, next_path: Annotated[str, Query(alias="next")] = "/") -> Response:
     """Show the form."""
     find_current_account(request, state)
-    return render_page(request, state, "sign_in.html.j2", next_path=_check_path(next_path), message="", name="")
+    return render_page(request, state, "sign_in.html.j2", next_path=choose_own_path(next_path), message="", name="")
 
 
 @router.post(SIGN_IN_PATH)
@@ -62,9 +61,9 @@ def sign_in(
     limit_sign_in(request, state, canonical_name(name))
     account = authenticate(state.database, name, password)
     if account is None:
-        values = {"next_path": _check_path(next_path), "message": _WRONG, "name": name}
+        values = {"next_path": choose_own_path(next_path), "message": _WRONG, "name": name}
         return render_page(request, state, "sign_in.html.j2", status=422, **values)
-    return _enter(state, account, _check_path(next_path))
+    return _enter(state, account, choose_own_path(next_path))
 
 
 @router.post("/sign-out")
@@ -115,8 +114,3 @@ def _render_join(
 ) -> Response:
     values = {"message": message, "name": name, "code": code, "languages": LANGUAGES, "shortest": SHORTEST_PASSWORD}
     return render_page(request, state, "join.html.j2", status=status, **values)
-
-
-def _check_path(path: str) -> str:
-    """Return a path of this service; an address that leads elsewhere becomes the start page."""
-    return path if _OWN_PATH.fullmatch(path) else "/"

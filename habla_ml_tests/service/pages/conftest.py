@@ -52,10 +52,10 @@ def pages(tmp_path: Path) -> Pages:
     return make_pages(tmp_path)
 
 
-def make_pages(folder: Path) -> Pages:
+def make_pages(folder: Path, **consent: str) -> Pages:
     """Return the pages of an empty deployment below a folder."""
-    consents = Path(__file__).parents[3] / "configs" / "consents"
-    state = ServiceState(write_settings(folder, consent={"documents": str(consents)}), lambda: NOW)
+    documents = str(Path(__file__).parents[3] / "configs" / "consents")
+    state = ServiceState(write_settings(folder, consent={"documents": documents, **consent}), lambda: NOW)
     client = TestClient(
         create_app(state),
         "http://127.0.0.1:8787",

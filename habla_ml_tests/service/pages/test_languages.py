@@ -44,17 +44,20 @@ def test_the_catalogue_is_used_as_it_is_in_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "header", "expected"),
+    ("chosen", "header", "expected"),
     [
-        ("", "", "es"),
-        ("", "en-GB,en;q=0.8", "en"),
-        ("", "de, en;q=0.5, es;q=0.9", "es"),
-        ("", "es-ES;q=0.2,en;q=0.9", "en"),
-        ("", "en;q=0, de", "es"),
-        ("", "en;q=high,;;,=", "es"),
-        ("en", "es", "en"),
-        ("xx", "en", "en"),
+        (("", ""), "", "es"),
+        (("", ""), "en-GB,en;q=0.8", "en"),
+        (("", ""), "de, en;q=0.5, es;q=0.9", "es"),
+        (("", ""), "es-ES;q=0.2,en;q=0.9", "en"),
+        (("", ""), "en;q=0, de", "es"),
+        (("", ""), "en;q=high,;;,=", "es"),
+        (("en", "es"), "es", "en"),
+        (("", "en"), "es", "en"),
+        (("xx", "<script>"), "en", "en"),
     ],
 )
-def test_the_language_is_the_accounts_or_the_best_of_the_browsers(account: str, header: str, expected: str) -> None:
-    assert choose_language(account, header) == expected
+def test_the_language_is_the_accounts_the_chosen_one_or_the_best_of_the_browsers(
+    chosen: tuple[str, str], header: str, expected: str
+) -> None:
+    assert choose_language(chosen, header) == expected

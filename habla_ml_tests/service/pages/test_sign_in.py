@@ -3,13 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from habla_ml.errors import SettingsError
 from habla_ml.inbox.accounts import disable_account, invite, list_accounts
 from habla_ml.inbox.database import open_database
+from habla_ml.inbox.schema import ACCOUNTS
+from habla_ml.names import canonical_name
 from habla_ml.service.app import create_app
 from habla_ml.service.pages.sessions import load_secret
 from habla_ml.service.state import ServiceState
@@ -53,6 +57,33 @@ def test_a_person_joins_signs_out_and_signs_in(tmp_path: Path) -> None:
     answer = client.post("/sign-in", data={"name": "ana", "password": PHRASE, "next": "/sign-in"})
     assert answer.headers["location"] == "/sign-in"
     assert is_home(client)
+
+
+def test_the_language_can_be_changed_on_every_page_and_is_remembered(tmp_path: Path) -> None:
+    client, elsewhere = make_client(tmp_path), make_client(tmp_path)
+    assert '<html lang="en">' in client.get("/sign-in").text
+    answer = client.post("/language", data={"language": "es", "next": "/join"})
+    assert answer.headers["location"] == "/join"
+    assert {"HttpOnly", "Secure", "SameSite=lax"} <= set(answer.headers["set-cookie"].split("; "))
+    assert '<html lang="es">' in client.get("/join").text
+    join(client)  # with "en" in the form
+    assert '<html lang="en">' in client.get("/").text
+    client.post("/language", data={"language": "es"})
+    assert '<html lang="es">' in client.get("/").text
+    assert elsewhere.post("/sign-in", data={"name": "Ana", "password": PHRASE}).status_code == 303
+    assert '<html lang="es">' in elsewhere.get("/").text
+    client.post("/sign-out")
+    assert '<html lang="es">' in client.get("/sign-in").text
+
+
+def test_a_language_that_does_not_exist_or_another_site_changes_nothing(tmp_path: Path) -> None:
+    client = make_client(tmp_path)
+    join(client)
+    assert client.post("/language", data={"language": "xx"}).status_code == 422
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert client.post("/language", data={"language": "es"}, headers=foreign).status_code == 403
+    assert client.post("/language", data={"language": "en", "next": "//evil.example"}).headers["location"] == "/"
+    assert '<html lang="en">' in client.get("/").text
 
 
 def test_the_cookie_is_kept_from_scripts_other_sites_and_open_connections(tmp_path: Path) -> None:
@@ -179,6 +210,20 @@ def test_only_an_account_with_the_right_invites_and_disables(tmp_path: Path) -> 
     ):
         assert answer.status_code == 403
     assert [each.disabled_at for each in list_accounts(state.database)] == [None]
+
+
+def test_an_account_is_found_among_hundreds(tmp_path: Path) -> None:
+    client = make_client(tmp_path, "http://127.0.0.1:8787", "127.0.0.1", host="127.0.0.1")
+    state: ServiceState = client.app.state.service  # type: ignore[attr-defined]
+    names = ["José Muñoz", *(f"Persona {number:03}" for number in range(120))]
+    common = {"password_hash": "", "rights": [], "language": "es", "created_at": datetime.now(UTC)}
+    rows = [{"account_id": str(uuid4()), "name": each, "name_key": canonical_name(each), **common} for each in names]
+    with state.database.write() as connection:
+        connection.execute(insert(ACCOUNTS), rows)
+    assert client.get("/people").text.count("<strong>") == 25
+    assert "101 to 121 of 121" in client.get("/people?page=5").text
+    found = client.get("/people", params={"search": "MUÑOZ"}).text
+    assert (found.count("<strong>"), "José Muñoz" in found) == (1, True)
 
 
 def test_an_invitation_needs_a_right_that_exists(tmp_path: Path) -> None:
