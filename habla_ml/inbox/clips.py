@@ -116,19 +116,20 @@ class ClipReceiver:
         `LakeError` if the store or the database cannot be used.
         """
         key = make_clip_key(clip.clip_id)
-        if isinstance(content, bytes):
-            self._store.put_new(key, content, clip.sha256)
-            size_bytes = len(content)
-        else:
-            self._store.adopt_if_absent(key, content, clip.sha256)
-            size_bytes = content.stat().st_size
         # After an error here the row may be there, so the file stays; without a row the sweep removes it.
-        outcome = self._rows.run(_StoredFile(clip, key, size_bytes))
+        outcome = self._rows.run(lambda: self._store_file(clip, key, content))
         if outcome is not True:
             self._store.delete(key)
         if isinstance(outcome, InputError):
             raise outcome
         return outcome
+
+    def _store_file(self, clip: NewClip, key: str, content: bytes | Path) -> _StoredFile:
+        if isinstance(content, bytes):
+            self._store.put_new(key, content, clip.sha256)
+            return _StoredFile(clip, key, len(content))
+        self._store.adopt_if_absent(key, content, clip.sha256)
+        return _StoredFile(clip, key, content.stat().st_size)
 
 
 def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:

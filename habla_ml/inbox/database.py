@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, inspect, select
@@ -15,12 +15,14 @@ from habla_ml.errors import LakeError, SettingsError
 from habla_ml.inbox.engines import create_postgres_engine, create_sqlite_engine
 from habla_ml.inbox.locks import lock_schema
 from habla_ml.inbox.schema import METADATA, SCHEMA_STATE, SCHEMA_VERSION
+from habla_ml.inbox.writer_queue import WriterQueue
 from habla_ml.settings import Settings
 
 Outcome = TypeVar("Outcome")
 _CHECKPOINT_ATTEMPTS: Final = 20
 _CHECKPOINT_PAUSE_S: Final = 0.5
 _SQLITE_NAME: Final = "service.sqlite"
+_QUEUE_NAME: Final = "service.sqlite-writers"
 _MOST_ATTEMPTS: Final = 5
 _PAUSE_AFTER_RACE_S: Final = 0.02
 _LOST_RACE_STATES: Final = frozenset({"40001", "40P01"})
@@ -34,8 +36,9 @@ class LostRaceError(LakeError):
 class Database:
     """The service's database. Several processes and threads may use it at once."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, writer_queue: WriterQueue | None = None) -> None:
         self.engine = engine
+        self._writer_queue = writer_queue or nullcontext()
         self._reader = engine
         if engine.dialect.name == "postgresql":
             # All queries of a block see one state.
@@ -53,7 +56,7 @@ class Database:
 
         SQLite has one writer at a time: do nothing slow inside. Raises `LakeError` if the database cannot be used.
         """
-        with _translate_errors(self.engine), self.engine.begin() as connection:
+        with _translate_errors(self.engine), self._writer_queue, self.engine.begin() as connection:
             if self.engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -108,10 +111,10 @@ def open_database(settings: Settings) -> Database:
     """
     service = settings.service
     if service.database:
-        engine = create_postgres_engine(service.database, service.database_password_variable)
+        database = Database(create_postgres_engine(service.database, service.database_password_variable))
     else:
         engine = create_sqlite_engine(settings.service_folder / _SQLITE_NAME)
-    database = Database(engine)
+        database = Database(engine, WriterQueue(settings.service_folder / _QUEUE_NAME))
     _create_tables(database)
     return database
 
