@@ -74,7 +74,7 @@ def test_a_claim_on_a_session_or_a_segment_counts_too(phone: RegisteredPhone) ->
     for claim in ({"sessions": [session]}, {"segments": [segment]}, {"speakers": [{"label": "c-17"}]}):
         phone.write_entry(contributor="p-9", **WITHDRAWN, **claim)
         expect_problem(phone.put(b"voz"), 403, "no-consent")
-    phone.write_entry(contributor="p-9", **WITHDRAWN, sessions=["upload-0*"], segments=[OTHER])
+    phone.write_entry(contributor="p-9", **WITHDRAWN, sessions=["upload-z*"], segments=[OTHER])
     assert phone.put(b"voz").status_code == 201
 
 
