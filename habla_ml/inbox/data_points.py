@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -49,7 +50,7 @@ class NewDataPoint:
     @property
     def digest(self) -> str:
         """sha256 of the content, equal for equal moments in any zone."""
-        content = {**asdict(self), "corrected_at": self.corrected_at.astimezone(UTC).isoformat()}
+        content = {**vars(self), "corrected_at": self.corrected_at.astimezone(UTC).isoformat()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -96,21 +97,21 @@ def receive_data_points(
     """
     if not points:
         return []
-    return database.change(lambda connection: _receive(connection, device_id, points, now, consent, is_refused))
+    # Made before the transaction: other writers wait for its end.
+    rows = [_build_row(device_id, each, now) for each in points]
+    return database.change(lambda connection: _receive(connection, device_id, rows, consent, is_refused))
 
 
 def _receive(
     connection: Connection,
     device_id: str,
-    points: Sequence[NewDataPoint],
-    now: datetime,
+    points: Sequence[dict[str, Any]],
     consent: ConsentSettings,
     is_refused: Callable[[str, str | None, str], bool],
 ) -> list[DataPointOutcome]:
-    prepared = [(each, each.digest, derive_clip_id(device_id, each.sent_clip_id)) for each in points]
     rows: list[dict[str, Any]] = []
     outcomes: list[DataPointOutcome] = []
-    clips = _hold_clips(connection, {clip_id for _, _, clip_id in prepared})
+    clips = _hold_clips(connection, {each["clip_id"] for each in points})
     contributors = {each.contributor for each in clips.values()}
     if consent.required:
         hold_consents(connection, contributors)
@@ -120,17 +121,17 @@ def _receive(
         for clip_id, each in clips.items()
         if each.contributor in without_consent or is_refused(clip_id, each.contributor, each.session)
     }
-    known = _read_digests(connection, device_id, {each.data_point_id for each in points})
-    for point, digest, clip_id in prepared:
-        held = clips.get(clip_id)
-        outcome = _judge(known.get(point.data_point_id), digest, held, clip_id in refused, consent.required)
+    known = _read_digests(connection, device_id, {each["data_point_id"] for each in points})
+    for point in points:
+        first, clip = known.get(point["data_point_id"]), clips.get(point["clip_id"])
+        outcome = _judge(first, point["digest"], clip, point["clip_id"] in refused, consent.required)
         outcomes.append(outcome)
         if outcome is DataPointOutcome.ACCEPTED:
-            known[point.data_point_id] = digest
-            rows.append(_build_row(device_id, point, digest, clip_id, now))
+            known[point["data_point_id"]] = point["digest"]
+            rows.append(point)
     if rows:
         # In order, so that two equal requests at once do not wait for each other.
-        connection.execute(insert(DATA_POINTS), sorted(rows, key=lambda each: str(each["data_point_id"])))
+        connection.execute(insert(DATA_POINTS), sorted(rows, key=itemgetter("data_point_id")))
     return outcomes
 
 
@@ -165,7 +166,8 @@ def _hold_clips(connection: Connection, clip_ids: set[str]) -> dict[str, _KnownC
     return {row.clip_id: _KnownClip(row.contributor, row.session, row.erased_at is not None) for row in rows}
 
 
-def _build_row(device_id: str, point: NewDataPoint, digest: str, clip_id: str, now: datetime) -> dict[str, Any]:
-    columns = {name: value for name, value in asdict(point).items() if name != "sent_clip_id"}
-    kept = {"device_id": device_id, "clip_id": clip_id, "digest": digest}
+def _build_row(device_id: str, point: NewDataPoint, now: datetime) -> dict[str, Any]:
+    columns = {name: value for name, value in vars(point).items() if name != "sent_clip_id"}
+    clip_id = derive_clip_id(device_id, point.sent_clip_id)
+    kept = {"device_id": device_id, "clip_id": clip_id, "digest": point.digest}
     return {**columns, **kept, "received_at": now, "hour": format_hour(now)}
