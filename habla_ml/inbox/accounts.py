@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from habla_ml.errors import InputError
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import ACCOUNTS, INVITATIONS
+from habla_ml.inbox.typed_names import require_name_key
 from habla_ml.names import canonical_name
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 RIGHTS: Final = ("correct", "consents", "release", "admin")
 """Correct transcripts, record and withdraw consents, move the release channel, and invite people."""
 LOCAL_ACCOUNT_ID: Final = "local"
-LONGEST_NAME: Final = 100
 SHORTEST_PASSWORD: Final = 10
 LONGEST_PASSWORD: Final = 200
 _CODE_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -86,11 +86,10 @@ def accept_invitation(database: Database, code: str, name: str, password: str, l
     Raises:
         InvitationError: The code is unknown, used or expired.
         NameTakenError: Another account has the name; the code still works.
-        InputError: The name is empty, or the password has too few or too many characters.
+        InputError: The name is empty, too long or has a control character, or the password is too short or too long.
     """
-    key = canonical_name(name)
-    if not 0 < len(key) <= LONGEST_NAME:
-        raise InputError(f"a name has {len(key)} characters that count; use 1 to {LONGEST_NAME}")
+    shown = " ".join(name.split())
+    key = require_name_key(shown, "a name")
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise InputError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another")
     columns = INVITATIONS.c
@@ -101,7 +100,7 @@ def accept_invitation(database: Database, code: str, name: str, password: str, l
             raise InvitationError("the invitation code is unknown, used or expired; ask for another one")
     values = {
         "account_id": str(uuid.uuid4()),
-        "name": " ".join(name.split()),
+        "name": shown,
         "name_key": key,
         "password_hash": _get_hasher().hash(_normalise_password(password)),
         "language": language,

@@ -23,11 +23,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, in
 from habla_ml.errors import InputError
 from habla_ml.inbox.locks import hold_contributors, lock_contributor
 from habla_ml.inbox.schema import CONSENT_REVISION, CONSENTS
+from habla_ml.inbox.typed_names import require_name_key
 from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
 from habla_ml.settings.data import ConsentSettings
 
-_LONGEST_KEY: Final = 100
 # Made once: each upload runs it, and making it takes longer than running it.
 _CONSENTS_OF: Final = select(CONSENTS).where(CONSENTS.c.contributor_key.in_(bindparam("keys", expanding=True)))
 _CONSENT_NAMESPACE: Final = uuid.UUID("5d0c9c5a-7f0e-4a53-9a55-6c1c0a4b8f21")
@@ -111,14 +111,8 @@ def derive_consent_id(device_id: str, sent_id: str) -> str:
 
 
 def get_contributor_key(contributor: str) -> str:
-    """Return the form by which pseudonyms are compared.
-
-    Raises `InputError` if it has no visible character, or more than 100 characters in that form.
-    """
-    key = canonical_name(contributor)
-    if not 0 < len(key) <= _LONGEST_KEY:
-        raise InputError(f"a pseudonym has {len(key)} characters that count; use 1 to {_LONGEST_KEY}")
-    return key
+    """Return the form by which pseudonyms are compared; raises the errors of `require_name_key`."""
+    return require_name_key(contributor, "a pseudonym")
 
 
 def find_missing_consents(

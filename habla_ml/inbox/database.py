@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, inspect, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from habla_ml.errors import LakeError, SettingsError
+from habla_ml.errors import InputError, LakeError, SettingsError
 from habla_ml.inbox.engines import create_postgres_engine, create_sqlite_engine
 from habla_ml.inbox.locks import lock_schema
 from habla_ml.inbox.schema import METADATA, SCHEMA_STATE, SCHEMA_VERSION
@@ -161,6 +161,9 @@ def _translate_errors(engine: Engine) -> Iterator[None]:
     except IntegrityError:
         # A violated constraint is an answer to the caller; its message has values, but never reaches a log.
         raise
+    except DataError as error:
+        kind = type(error.orig).__name__
+        raise InputError(f"the service's database refuses a value ({kind}); shorten it, or correct it") from error
     except PoolTimeoutError as error:
         raise LakeError("all connections to the service's database are in use; try again later") from error
     except DBAPIError as error:

@@ -78,7 +78,17 @@ def test_only_the_right_password_of_an_active_account_is_accepted(database: Data
     assert authenticate(database, "Ana", PHRASE) is None
 
 
-@pytest.mark.parametrize(("name", "password"), [("", PHRASE), ("\u200b", PHRASE), ("Ana", "short"), ("Ana", "x" * 201)])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("", PHRASE),
+        ("\u200b", PHRASE),
+        ("A\0na", PHRASE),
+        ("A" + "\u200b" * 100, PHRASE),
+        ("Ana", "short"),
+        ("Ana", "x" * 201),
+    ],
+)
 def test_a_name_or_password_that_is_unusable_is_refused(database: Database, name: str, password: str) -> None:
     with pytest.raises(InputError):
         accept_invitation(database, invite(database, ["correct"], NOW, WEEK), name, password, "es", NOW)

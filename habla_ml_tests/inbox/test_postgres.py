@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select, text, update
 
-from habla_ml.errors import LakeError, SettingsError
+from habla_ml.errors import InputError, LakeError, SettingsError
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.database import Database, LostRaceError, open_database
 from habla_ml.inbox.locks import hold_contributors
@@ -166,6 +166,15 @@ def test_what_commits_after_a_later_one_was_read_is_read_the_next_time(
     # The sensor sees another state of the hour, so that it requests the hour again.
     assert [each.clips for each in before] == [each.clips for each in find_unread_hours(inbox.database)] == [1]
     assert before != find_unread_hours(inbox.database)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a" * 101])
+def test_a_value_that_the_database_refuses_is_a_fault_of_the_input(database: Database, value: str) -> None:
+    relabelled = update(ENROLMENT_CODES).values(label=value)
+    database.change(partial(add_code, digest="a"))
+    with pytest.raises(InputError, match="refuses a value") as refused:
+        database.change(lambda connection: connection.execute(relabelled).rowcount)
+    assert value not in f"{refused.value} {refused.value.__cause__}"
 
 
 def test_more_threads_than_connections_wait_for_one(database: Database) -> None:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.accounts import (
-    LONGEST_NAME,
     RIGHTS,
     Account,
     count_accounts,
@@ -17,6 +16,7 @@ from habla_ml.inbox.accounts import (
     invite,
     search_accounts,
 )
+from habla_ml.inbox.typed_names import LONGEST_NAME
 from habla_ml.service.pages.current_account import require_right
 from habla_ml.service.pages.layout import mark_message, redirect_to, render_page
 from habla_ml.service.pages.paging import EVERYTHING, ROWS_PER_PAGE, CurrentListQuery, ListPage, ListQuery

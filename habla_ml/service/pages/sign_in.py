@@ -8,7 +8,6 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.accounts import (
-    LONGEST_NAME,
     LONGEST_PASSWORD,
     SHORTEST_PASSWORD,
     Account,
@@ -18,6 +17,7 @@ from habla_ml.inbox.accounts import (
     authenticate,
     end_sessions,
 )
+from habla_ml.inbox.typed_names import LONGEST_NAME
 from habla_ml.names import canonical_name
 from habla_ml.service.limits import limit_sign_in
 from habla_ml.service.pages.current_account import CurrentAccount, find_current_account
