@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,9 +24,11 @@ from habla_ml_tests.testing.serve_process import ServeProcess
 
 LIMITS = {"body_timeout_s": 0.5, "address_requests_per_minute": 100}
 
+PROXY = "127.0.0.2"
 
-def start_server(folder: Path, workers: int) -> ServeProcess:
-    return ServeProcess(folder, {"workers": workers, "uploads": LIMITS}, head_timeout_s=1.0)
+
+def start_server(folder: Path, workers: int, **service: Any) -> ServeProcess:
+    return ServeProcess(folder, {"workers": workers, "uploads": LIMITS, **service}, head_timeout_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +160,30 @@ def check_that_unfinished_headers_end_the_connection(server: ServeProcess) -> No
         assert 0.9 < time.monotonic() - began < 10
 
 
-def test_one_worker_closes_unfinished_requests_and_ends_gracefully(tmp_path: Path) -> None:
-    running = start_server(tmp_path, workers=1)
+def check_that_only_the_proxy_may_state_an_address(server: ServeProcess) -> None:
+    def try_codes(peer: str, *stated: str) -> set[int]:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=peer)) as client:
+            url = f"http://127.0.0.1:{server.port}/v1/devices"
+            headers = [{"X-Forwarded-For": each, "X-Forwarded-Proto": "https", "X-Real-IP": each} for each in stated]
+            return {client.post(url, json={"code": "x"}, headers=each).status_code for each in headers}
+
+    others = [f"198.51.100.{number}" for number in range(20)]
+    # The proxy's clients are counted one by one, also one that forges what is before its own address.
+    assert try_codes(PROXY, *others) == {401}
+    assert try_codes(PROXY, *(f"{each}, 203.0.113.7" for each in others)) == {401}
+    assert try_codes(PROXY, "203.0.113.7", "192.0.2.200, 203.0.113.7") == {429}
+    # Any other peer is itself, whatever it states: it can neither hide nor use up the attempts of a victim.
+    assert try_codes("127.0.0.3", *["203.0.113.99"] * 20) == {401}
+    assert try_codes("127.0.0.3", "203.0.113.100", PROXY, "127.0.0.1") == {429}
+    assert try_codes(PROXY, "203.0.113.99") == try_codes("127.0.0.1", "203.0.113.99") == {401}
+    # Nor does it become the person at the machine, or a program there.
+    for path in ("/", "/metrics"):
+        assert httpx.get(f"http://127.0.0.1:{server.port}{path}", headers={"X-Forwarded-For": "127.0.0.1"}).is_error
+
+
+def test_one_worker_believes_its_proxy_closes_unfinished_requests_and_ends_gracefully(tmp_path: Path) -> None:
+    running = start_server(tmp_path, workers=1, trusted_proxies=[PROXY])
+    check_that_only_the_proxy_may_state_an_address(running)
     check_that_unfinished_headers_end_the_connection(running)
     code = create_enrolment_code(open_database(running.settings), "a phone", datetime.now(UTC), timedelta(hours=1))
     answer = httpx.post(f"http://127.0.0.1:{running.port}/v1/devices", json={"code": code})
