@@ -57,7 +57,11 @@ class WatchedPage:
     faults: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> None:
-        self.page.goto(self.address + path, wait_until="networkidle")
+        self.page.goto(self.address + path)
+
+    def show_colours(self, *, is_dark: bool) -> None:
+        """Change between light and dark colours, without loading the page again."""
+        self.page.emulate_media(color_scheme="dark" if is_dark else "light")
 
     def check(self) -> None:
         """Assert that there was no fault, nothing is wider than the screen, and axe finds nothing."""
@@ -67,14 +71,11 @@ class WatchedPage:
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], self.page.url
 
 
-def watch_page(
-    browser: Browser, address: str, screen: dict[str, int], *, locale: str = "es-ES", is_dark: bool = False
-) -> WatchedPage:
+def watch_page(browser: Browser, address: str, screen: dict[str, int], *, locale: str = "es-ES") -> WatchedPage:
     """Open an empty page that notes errors of the console and requests to other hosts."""
     context = browser.new_context(
         viewport=screen,  # type: ignore[arg-type]
         locale=locale,
-        color_scheme="dark" if is_dark else "light",
         device_scale_factor=2 if screen is PHONE else 1,
     )
     return note_faults(context.new_page(), address)

@@ -69,12 +69,12 @@ def take_picture(watched: WatchedPage, name: str) -> None:
         watched.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
 
-@pytest.mark.parametrize(("screen", "is_dark"), [(PHONE, False), (PHONE, True), (LAPTOP, False), (LAPTOP, True)])
-def test_each_page_fits_the_screen_and_everyone_can_use_it(
-    chromium: Browser, address: str, screen: dict[str, int], is_dark: bool
+@pytest.mark.parametrize("screen", [PHONE, LAPTOP], ids=["phone", "laptop"])
+def test_each_page_fits_the_screen_and_everyone_can_use_it_in_light_and_dark_colours(
+    chromium: Browser, address: str, screen: dict[str, int]
 ) -> None:
-    watched = watch_page(chromium, address, screen, is_dark=is_dark)
-    size = f"{'phone' if screen is PHONE else 'laptop'}{'_dark' if is_dark else ''}"
+    watched = watch_page(chromium, address, screen)
+    size = "phone" if screen is PHONE else "laptop"
     for path, name in (
         ("/", "start"),
         ("/status", "status"),
@@ -84,8 +84,33 @@ def test_each_page_fits_the_screen_and_everyone_can_use_it(
         ("/join", "join"),
     ):
         watched.open(path)
+        for is_dark in (False, True):
+            watched.show_colours(is_dark=is_dark)
+            watched.check()
+            take_picture(watched, f"page_{name}_{size}{'_dark' if is_dark else ''}")
+
+
+def test_a_long_list_is_searched_and_its_pages_follow_each_other(chromium: Browser, tmp_path: Path) -> None:
+    pages = make_pages(tmp_path)
+    for number in range(30):
+        give_consent(pages.state.database, f"c-{number:03}")
+    with serve(pages.client.app) as address:  # type: ignore[arg-type]
+        watched = watch_page(chromium, address, PHONE)
+        page = watched.page
+        watched.open("/consents")
+        page.get_by_role("link", name="Siguiente").click()
+        expect(page.get_by_text("26 a 30 de 30")).to_be_visible()
         watched.check()
-        take_picture(watched, f"page_{name}_{size}")
+        page.get_by_label("Buscar un seudónimo").fill("C-01")
+        page.get_by_label("Buscar un seudónimo").press("Enter")
+        expect(page.get_by_text("«C-01» está en 10 nombres.")).to_be_visible()
+        expect(page.get_by_role("link", name="Retirar")).to_have_count(10)
+        watched.check()
+        page.get_by_role("button", name="English").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Consents")
+        watched.open("/status")
+        expect(page.get_by_role("heading", level=1)).to_have_text("State")
+        watched.check()
 
 
 def test_a_person_records_and_withdraws_a_consent_with_the_keyboard_alone(chromium: Browser, tmp_path: Path) -> None:
