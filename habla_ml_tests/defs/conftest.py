@@ -16,10 +16,7 @@ from habla_ml.demo.classroom import ClassroomPlan, write_castilian_set, write_se
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.settings import Settings, load_settings
-from habla_ml_tests.lake.conftest import s3_endpoint
 from habla_ml_tests.testing.habla_sessions import make_workspace
-
-__all__ = ["s3_endpoint"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = date(2026, 3, 2)

@@ -10,10 +10,10 @@ import pytest
 from habla_ml.release.manifest import (
     ReleaseDraft,
 )
-from habla_ml_tests.lake.conftest import new_store, s3_client, s3_endpoint, small_disk, store
+from habla_ml_tests.lake.conftest import new_store, s3_client, small_disk, store
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 
-__all__ = ["new_store", "s3_client", "s3_endpoint", "small_disk", "store"]
+__all__ = ["new_store", "s3_client", "small_disk", "store"]
 
 
 @pytest.fixture
