@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import read_tombstones
@@ -14,8 +14,9 @@ from habla_ml.erasure.contributor_data import find_withdrawn_days
 from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import find_standing_consent, list_awaiting_erasure, withdraw_consents
-from habla_ml.inbox.schema import DATA_POINTS
+from habla_ml.inbox.schema import DATA_POINTS, METADATA
 from habla_ml.recordings.upload_names import get_upload_session_id
+from habla_ml_tests.testing.database_files import read_database_files
 from habla_ml_tests.testing.habla_sessions import NOW, ingest_into, set_age, write_session
 from habla_ml_tests.testing.received_clips import DAY, PHONE, Inbox, make_clip_id, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
@@ -25,8 +26,8 @@ SESSION = "11111_20260302_090000"
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Inbox:
-    return make_inbox(tmp_path)
+def inbox(tmp_path: Path, service_section: dict[str, str]) -> Inbox:
+    return make_inbox(tmp_path, service=service_section)
 
 
 def erase_contributor(inbox: Inbox, name: str) -> ErasureReport:
@@ -41,8 +42,12 @@ def list_files(inbox: Inbox) -> list[str]:
 
 
 def read_database(inbox: Inbox) -> bytes:
-    folder = inbox.workspace.settings.service_folder
-    return b"".join(path.read_bytes() for path in folder.glob("service.sqlite*"))
+    """Return all bytes of SQLite's files, or all rows of PostgreSQL, whose files keep the bytes of deleted rows for a while."""
+    if inbox.database.engine.dialect.name == "sqlite":
+        return read_database_files(inbox.database)
+    with inbox.database.read() as connection:
+        rows = [str(connection.execute(select(table)).all()) for table in METADATA.sorted_tables]
+    return "".join(rows).encode()
 
 
 def test_clips_that_are_read_unread_or_waiting_are_erased_with_their_texts(inbox: Inbox) -> None:
@@ -122,8 +127,9 @@ def test_a_claim_of_the_registers_file_on_uploads_is_erased_too(tmp_path: Path, 
     assert list_files(inbox) == [kept]
 
 
-def test_no_page_of_the_database_keeps_a_copy_of_a_text_that_has_moved(inbox: Inbox) -> None:
+def test_no_page_of_the_database_keeps_a_copy_of_a_text_that_has_moved(tmp_path: Path) -> None:
     """SQLite overwrites a deleted row, but not the copies that it left where the row had been before."""
+    inbox = make_inbox(tmp_path)
     give_consent(inbox.database, "c-1")
     for number in range(2):
         inbox.receive(number, contributor=f"c-{number}")
