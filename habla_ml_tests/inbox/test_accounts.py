@@ -12,9 +12,12 @@ from habla_ml.inbox.accounts import (
     NameTakenError,
     accept_invitation,
     authenticate,
+    count_accounts,
     disable_account,
     invite,
     list_accounts,
+    search_accounts,
+    set_account_language,
 )
 from habla_ml.inbox.database import Database, open_database
 from habla_ml_tests.testing.database_files import read_database_files
@@ -37,6 +40,16 @@ def test_an_invitation_makes_one_account_with_its_rights(database: Database) -> 
     with pytest.raises(InvitationError):
         accept_invitation(database, code, "Berta", PHRASE, "es", NOW)
     assert [each.name for each in list_accounts(database)] == ["Ana María"]
+
+
+def test_an_account_is_found_by_a_part_of_its_name_and_keeps_its_language(database: Database) -> None:
+    for name in ("José Muñoz", "Ana", "Berta"):
+        account = accept_invitation(database, invite(database, ["correct"], NOW, WEEK), name, PHRASE, "es", NOW)
+        set_account_language(database, account.account_id, "en")
+    assert [each.name for each in search_accounts(database, "MUÑ", 0, 5)] == ["José Muñoz"]
+    assert (count_accounts(database), count_accounts(database, "%")) == (3, 0)
+    assert [each.name for each in search_accounts(database, "", 1, 1)] == ["Berta"]
+    assert {each.language for each in list_accounts(database)} == {"en"}
 
 
 def test_an_invitation_that_two_people_use_at_once_makes_one_account(database: Database) -> None:

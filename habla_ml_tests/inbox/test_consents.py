@@ -14,8 +14,10 @@ from habla_ml.inbox.consents import (
     ForeignContributorError,
     NewConsent,
     RecordedConsent,
+    count_contributors,
     find_standing_consent,
     list_awaiting_erasure,
+    list_contributors,
     mark_erased,
     read_revision,
     record_consent,
@@ -52,6 +54,25 @@ def withdraw(database: Database, contributor: str = "c-17", at: datetime = LATER
 def has_consent(database: Database, contributor: str = "c-17", oldest_version: int = 1) -> bool:
     with database.write() as connection:
         return find_standing_consent(connection, contributor, oldest_version) is not None
+
+
+def test_contributors_are_listed_by_pages_and_found_by_a_part_of_the_pseudonym(database: Database) -> None:
+    for number, name in enumerate(("c-3", "C-1", "c_2", "c-10", "c%4")):
+        record(database, 2 * number, contributor=name)
+        record(database, 2 * number + 1, contributor=name, document_version=2, given_at=LATER)
+
+    def read_page(search: str, skipped: int = 0, most: int = 10) -> list[str]:
+        with database.read() as connection:
+            found = list_contributors(connection, search, skipped, most)
+            assert count_contributors(connection, search) >= len(found)
+        assert [[each.document_version for each in own] for own in found] == [[1, 2]] * len(found)
+        return [own[0].contributor_key for own in found]
+
+    everyone = read_page("")
+    assert sorted(everyone) == ["c%4", "c-1", "c-10", "c-3", "c_2"]
+    assert [*read_page("", 0, 2), *read_page("", 2, 2), *read_page("", 4, 2)] == everyone
+    assert sorted(read_page(" C-1 ")) == ["c-1", "c-10"]
+    assert (read_page("%"), read_page("_"), read_page("'"), read_page("\\")) == (["c%4"], ["c_2"], [], [])
 
 
 def test_a_consent_stands_in_every_spelling_of_the_pseudonym(database: Database) -> None:
