@@ -189,6 +189,20 @@ def test_more_threads_than_connections_wait_for_one(database: Database) -> None:
         assert connection.scalar(own) == 10
 
 
+def test_a_transaction_of_a_machine_that_vanished_and_a_wait_for_it_are_bounded(database: Database) -> None:
+    bounds = ("idle_in_transaction_session_timeout", "lock_timeout", "transaction_isolation")
+    with database.write() as connection:
+        found = [connection.scalar(text(f"SHOW {name}")) for name in bounds]
+    assert found == ["1min", "30s", "read committed"]
+
+
+def test_options_in_the_address_come_first(tmp_path: Path, address: str) -> None:
+    service = {"database": f"{address}?application_name=ours&sslmode=disable"}
+    with open_database(write_settings(tmp_path, service=service)).read() as connection:
+        assert connection.scalar(text("SHOW application_name")) == "ours"
+        assert connection.scalar(text("SHOW lock_timeout")) == "30s"
+
+
 def test_a_commit_waits_for_the_disk_even_if_the_role_would_not(
     tmp_path: Path, address: str, postgres_server: PostgresServer
 ) -> None:
