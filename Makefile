@@ -39,6 +39,7 @@ soak: $(READY)  ## the service with 1,000 kills, 100 on PostgreSQL and a bucket,
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills --kills 100 --postgres --s3
 	$(BIN)/python -m habla_ml_tests.soak.mutated_uploads
+	$(BIN)/python -m habla_ml_tests.soak.update_kills
 	$(BIN)/python -m habla_ml_tests.soak.soak --minutes $(or $(SOAK_MINUTES),20)
 
 lint: $(READY)

@@ -32,7 +32,7 @@ def find_unreleased_files(store: Store, now: datetime, grace: timedelta) -> Left
 def _list_named_keys(store: Store) -> Iterator[str]:
     for channel in sorted({each.key.split("/")[1] for each in store.list("channels/")}):
         for state in read_channel(store, channel).states:
-            yield from (state.key, state.manifest_key)
+            yield state.manifest_key
             yield from (each.key for each in read_manifest(store, state.manifest_key).archives)
 
 

@@ -14,6 +14,7 @@ from habla_ml.cli.context import error_terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
 from habla_ml.cli.doctor import doctor_command
 from habla_ml.cli.erasure import erase_command
+from habla_ml.cli.keys import keys_app
 from habla_ml.cli.label_studio import label_studio_app
 from habla_ml.cli.models import (
     advise_command,
@@ -23,7 +24,13 @@ from habla_ml.cli.models import (
     override_command,
     replicate_command,
 )
-from habla_ml.cli.releases import releases_command, rollback_command
+from habla_ml.cli.releases import (
+    promote_command,
+    releases_command,
+    renew_command,
+    rollback_command,
+    rollout_command,
+)
 from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
 from habla_ml.cli.transcribe import transcribe_command
@@ -35,6 +42,7 @@ app = typer.Typer(
 app.add_typer(account_app, name="account")
 app.add_typer(conventions_app, name="conventions")
 app.add_typer(device_app, name="device")
+app.add_typer(keys_app, name="keys")
 app.add_typer(label_studio_app, name="label-studio")
 app.command("erase")(erase_command)
 app.command("gc")(cleanup_command)
@@ -53,6 +61,9 @@ app.command("export-dataset")(export_dataset_command)
 app.command("review")(review_command)
 app.command("releases")(releases_command)
 app.command("rollback")(rollback_command)
+app.command("promote")(promote_command)
+app.command("rollout")(rollout_command)
+app.command("renew")(renew_command)
 
 
 def main() -> None:

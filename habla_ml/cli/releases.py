@@ -1,38 +1,125 @@
-"""`habla-ml releases` and `rollback`: the releases of a channel."""
+"""`habla-ml releases`, `rollback`, `promote`, `rollout` and `renew`: the releases of a channel."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
-from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+from habla_ml.cli.context import CommandContext, Profile, open_context, print_line, print_rich_table
+
+if TYPE_CHECKING:
+    from habla_ml.release.signing import Signing
 
 Channel = Annotated[str | None, typer.Option(help="Default release.channel.")]
+Seen = Annotated[
+    int | None,
+    typer.Option(help="Number of the move that you saw, as `releases` prints it; refused if the channel moved since."),
+]
+Percent = Annotated[
+    int | None, typer.Option(min=0, max=100, help="Share of the devices; default release.rollout_percent.")
+]
+Critical = Annotated[bool, typer.Option(help="Apps install it at once, also over a metered connection.")]
 
 
 def releases_command(profile: Profile = None, channel: Channel = None) -> None:
     """List the releases of a channel, newest first; an arrow marks the current one."""
-    from habla_ml.release.publish import list_releases
+    from habla_ml.release.channel import read_channel
+    from habla_ml.release.published import list_releases
 
     context = open_context(profile)
-    table = Table("", "version", "model", "released", Column("url", overflow="fold"))
-    for each in list_releases(context.release_store, channel or context.settings.release.channel):
+    name = channel or context.settings.release.channel
+    table = Table("", "version", "model", "released", Column("archives", overflow="fold"))
+    for each in list_releases(context.release_store, name):
         released = f"{each.released_at:%Y-%m-%dT%H:%M:%SZ}"
-        table.add_row("→" if each.is_current else "", each.version, each.model_version, released, each.url)
+        archives = "\n".join(f"{platform}: {model.url}" for platform, model in each.models.items())
+        table.add_row("→" if each.is_current else "", each.version, each.model_version, released, archives)
     print_rich_table(table)
+    current = read_channel(context.release_store, name).current
+    if current is not None:
+        until = f"{current.expires_at:%Y-%m-%d}"
+        signed = f"signed until {until}" if current.signed else "not signed"
+        share = f"{current.rollout_percent} % of the devices"
+        print_line(f"{name} is at move {current.sequence} ({current.move}), for {share}, {signed}")
 
 
 def rollback_command(
     to: Annotated[str | None, typer.Option(help="A released version; default the previous one.")] = None,
+    seen: Seen = None,
     profile: Profile = None,
     channel: Channel = None,
 ) -> None:
-    """Move a channel's pointer back to an earlier release."""
-    from habla_ml.release.publish import rollback
+    """Move a channel's pointer back to an earlier release.
+
+    With --seen, two people who react to one incident go back once.
+    """
+    from habla_ml.release.moves import rollback
 
     context = open_context(profile)
     name = channel or context.settings.release.channel
-    moved = rollback(context.release_store, name, to)
-    print_line(f"{name} now points to {moved.version}: {moved.url}")
+    moved = rollback(context.release_store, name, to, None, seen, _open_signing(context))
+    print_line(f"{name} now points to {moved.version}")
+
+
+def promote_command(
+    source: Annotated[str, typer.Argument(help="The channel whose release is promoted, such as `beta`.")],
+    percent: Percent = None,
+    critical: Critical = False,
+    seen: Seen = None,
+    profile: Profile = None,
+    channel: Channel = None,
+) -> None:
+    """Release what another channel offers on this channel too, with the same files."""
+    from habla_ml.release.channel import Delivery
+    from habla_ml.release.moves import promote
+
+    context = open_context(profile)
+    chosen = context.settings.release
+    name = channel or chosen.channel
+    delivery = Delivery(
+        minimum_app_version=chosen.minimum_app_version,
+        rollout_percent=chosen.rollout_percent if percent is None else percent,
+        critical=critical,
+    )
+    moved = promote(context.release_store, source, name, delivery, None, seen, _open_signing(context))
+    print_line(f"{name} now points to {moved.version}, for {moved.rollout_percent} % of the devices")
+
+
+def rollout_command(
+    percent: Annotated[int, typer.Argument(min=0, max=100, help="Share of the devices that install the release.")],
+    critical: Critical = False,
+    seen: Seen = None,
+    profile: Profile = None,
+    channel: Channel = None,
+) -> None:
+    """Give the present release to another share of the devices. A larger share contains each smaller one."""
+    from habla_ml.release.channel import Delivery
+    from habla_ml.release.moves import change_delivery
+
+    context = open_context(profile)
+    chosen = context.settings.release
+    name = channel or chosen.channel
+    delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=percent, critical=critical)
+    moved = change_delivery(context.release_store, name, delivery, None, seen, _open_signing(context))
+    print_line(f"{name} offers {moved.version} to {moved.rollout_percent} % of the devices")
+
+
+def renew_command(profile: Profile = None, channel: Channel = None) -> None:
+    """Sign the present state of a channel anew, so that apps go on installing it."""
+    from habla_ml.release.moves import renew_signature
+
+    context = open_context(profile)
+    name = channel or context.settings.release.channel
+    renewed = renew_signature(context.release_store, name, _open_signing(context))
+    if renewed is None:
+        print_line(f"{name} has no release yet")
+    else:
+        print_line(f"{name} is signed until {renewed.expires_at:%Y-%m-%d}")
+
+
+def _open_signing(context: CommandContext) -> Signing:
+    from habla_ml.release.keys import open_signing
+
+    return open_signing(context.settings, context.release_store, datetime.now(UTC))

@@ -100,22 +100,14 @@ class ServiceConnection:
 
     def export_contributor(self, contributor: str, path: Path) -> None:
         """Save a ZIP archive with all that the service holds of a contributor."""
-        self._download(f"/v1/contributors/{quote(contributor, safe='')}/export", path, self._get_authorisation())
-
-    def download_model(self, model: LatestModel, path: Path) -> None:
-        """Save the zip of a model. The token is not sent: the address is of a CDN."""
-        self._download(model.url, path, {}, model.sizeBytes, model.sha256)
+        url, headers = f"/v1/contributors/{quote(contributor, safe='')}/export", self._get_authorisation()
+        self._retry.call(lambda: save_download(self._http, url, path, headers))
 
     def find_update(self, platform: str, app_version: str, current: str = "", channel: str = "") -> LatestModel | None:
         """Return the model to install; None if the app has it, or is too old for it."""
         query = {"platform": platform, "app_version": app_version, "current": current, "channel": channel}
         answer = self._send("GET", "/latest-model-info", params={name: each for name, each in query.items() if each})
         return None if answer.status_code == httpx.codes.NO_CONTENT else _parse(LatestModel, answer)
-
-    def _download(
-        self, url: str, path: Path, headers: dict[str, str], size_bytes: int | None = None, sha256: str | None = None
-    ) -> None:
-        self._retry.call(lambda: save_download(self._http, url, path, headers, size_bytes, sha256))
 
     def _get_authorisation(self) -> dict[str, str]:
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}

@@ -122,7 +122,7 @@ class DeviceClient:
         return QueueUpload(self._connection, self.queue).run()
 
     def find_update(self, platform: str, current: str = "", channel: str = "") -> LatestModel | None:
-        """Return the model to install, or None.
+        """Return the model that the service offers, or None; `ModelUpdater` verifies and installs it.
 
         An answer with a smaller sequence number than an earlier one is outdated, and is ignored.
         """
@@ -133,17 +133,10 @@ class DeviceClient:
         if found.sequence < int(self.queue.read_value(name) or 0):
             return None
         self.queue.write_value(name, str(found.sequence))
-        is_chosen = is_in_rollout(self._get_installation(), found.version, found.rolloutPercent)
+        is_chosen = is_in_rollout(self.get_installation(), found.version, found.rolloutPercent)
         return found if is_chosen and found.version != current else None
 
-    def download(self, model: LatestModel, path: Path) -> None:
-        """Save the zip of a model after a check of its size and sha256; `path` then has all of it, or is unchanged.
-
-        Raises `DamagedDownloadError` if the file is another one.
-        """
-        self._connection.download_model(model, path)
-
-    def _get_installation(self) -> str:
+    def get_installation(self) -> str:
         """Return a random id that never leaves the device."""
         known = self.queue.read_value("installation")
         if known is None:

@@ -20,6 +20,13 @@ class DamagedDownloadError(ServiceError):
     """A download has another size or sha256 than the service named. Nothing of it is kept; try again later."""
 
 
+class UntrustedReleaseError(ServiceError):
+    """A release, or a document of keys, is not signed by a trusted key, is older than what was seen, or has expired.
+
+    Nothing of it is installed.
+    """
+
+
 class WithdrawnConsentError(InputError):
     """The contributor withdrew on this device. Record a new consent before a new recording."""
 

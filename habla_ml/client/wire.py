@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from habla_ml.client.signatures import SignedText
+
 DataPointStatus = Literal["corrected", "confirmed", "unusable"]
 
 
@@ -150,3 +152,5 @@ class LatestModel(ReceivedRecord):
     minimumOSVersion: str | None  # noqa: N815
     minimumAppVersion: str | None  # noqa: N815
     rolloutPercent: int  # noqa: N815
+    signed: SignedText | None
+    """The signed state of the channel, which `ModelUpdater` verifies; the other fields are for display."""

@@ -19,6 +19,7 @@ TRAIN_REPLICATE = "train_repeat"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 CLEAN_UP = "clean_up"
+RENEW_SIGNATURES = "renew_signatures"
 ERASE = "erase_withdrawn"
 REPORT_STATUS = "report_status"
 
@@ -48,6 +49,7 @@ _LONGEST_RUNS_S = {
     REVIEW: 6 * _HOUR,
     WATCH: 6 * _HOUR,
     CLEAN_UP: 6 * _HOUR,
+    RENEW_SIGNATURES: 30 * _MINUTE,
     ERASE: 12 * _HOUR,
     REPORT_STATUS: 30 * _MINUTE,
 }
@@ -75,6 +77,7 @@ _JOBS = {
     ),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
     CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
+    RENEW_SIGNATURES: (("channel_signatures",), "Signs the channels anew, so that apps go on trusting them."),
     ERASE: (("erased_contributors",), "Erases the contributors who withdrew their consent in the service."),
     REPORT_STATUS: (("loop_status",), "The state of the loop, and whether recordings wait or are about to be deleted."),
     WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),

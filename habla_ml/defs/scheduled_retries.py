@@ -12,10 +12,10 @@ from typing import Final
 import dagster as dg
 
 from habla_ml.defs.attempts import OCCASION_TAG, RetryPolicy, count_attempts, explain_wait
-from habla_ml.defs.jobs import CLEAN_UP, REVIEW, WATCH
+from habla_ml.defs.jobs import CLEAN_UP, RENEW_SIGNATURES, REVIEW, WATCH
 from habla_ml.settings import Settings
 
-_JOBS: Final = (REVIEW, WATCH, CLEAN_UP)
+_JOBS: Final = (REVIEW, WATCH, CLEAN_UP, RENEW_SIGNATURES)
 
 
 def build_retry_sensors(settings: Settings) -> list[dg.SensorDefinition]:

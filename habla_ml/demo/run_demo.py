@@ -34,7 +34,7 @@ from habla_ml.evaluation.comparison.stored_evidence import read_stored_compariso
 from habla_ml.evaluation.metrics.error_rates import ORTHOGRAPHIC_WER, OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake.factory import open_lake, open_store
-from habla_ml.release.publish import PublishedRelease, list_releases
+from habla_ml.release.published import PublishedRelease, list_releases
 from habla_ml.settings import Settings, configs_folder, load_settings
 
 
@@ -199,7 +199,7 @@ def _build_timings_table(step_seconds: Mapping[tuple[str, str], float]) -> Table
 
 def _print_release(console: Console, release: PublishedRelease) -> None:
     mark = "[green]current[/green]" if release.is_current else "earlier"
-    console.print(f"release   {release.version} ({mark}) {release.location}", highlight=False, soft_wrap=True)
+    console.print(f"release   {release.version} ({mark}) {release.locations['habla']}", highlight=False, soft_wrap=True)
 
 
 def _print_heading(console: Console, text: str) -> None:

@@ -3,20 +3,28 @@
 Every move has a sequence number. Before the pointer changes, its present state is written to
 `channels/<channel>/history/<sequence>.json`. The history therefore contains every state but possibly the present one,
 which is in the pointer, and a move that is killed at any step loses nothing.
+
+The pointer is signed. `signed.text` is its other content in canonical JSON, and clients read nothing else. It names one
+archive for each platform by address, size and sha256, and the manifest by its sha256, so nothing can be mixed.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from habla_ml.client.channel_statement import CHANNEL_KIND
+from habla_ml.client.signatures import SignedText
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import Store, to_canonical_json
 from habla_ml.model_version import parent_version
 from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha256
+from habla_ml.release.signing import Signing, sign_value
 
 _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -28,21 +36,41 @@ class Delivery(PublishedRecord):
     """Oldest version of the app that can load the model."""
     rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
     """Share of the devices that install it."""
+    critical: bool = False
+    """Whether an app installs it at once, also over a metered connection."""
 
 
 EVERYBODY: Final = Delivery()
 """Every app and device."""
 
 
-class ChannelPointer(Delivery):
-    """Content of `latest.json`."""
+class OfferedArchive(PublishedRecord):
+    """The archive that a platform installs."""
 
-    format: Literal["habla_ml.channel/1"] = "habla_ml.channel/1"
+    label: Label
+    format: Label
+    url: str
+    """Absolute, or relative to the pointer if the store has no public address."""
+    key: str
+    """Path below the root of the store."""
+    sha256: Sha256
+    size_bytes: int
+    minimum_os_version: str | None
+
+
+class ChannelState(Delivery):
+    """What a channel offers: the content of `latest.json` that is signed."""
+
+    format: Literal["habla_ml.channel/2"] = CHANNEL_KIND
     channel: str
     sequence: int
     """Grows by one with every move; a client that gets a smaller number than before received an old file."""
-    move: Literal["release", "rollback"]
+    move: Literal["release", "promotion", "rollback", "delivery"]
+    """A new release, one of another channel, a return, or another `Delivery` of the same release."""
     moved_at: AwareDatetime
+    signed_at: AwareDatetime
+    expires_at: AwareDatetime
+    """A client installs nothing after this time, so that nobody can hold it at an old state. Renewed without a move."""
     version: str
     number: int
     model_id: Label
@@ -51,14 +79,31 @@ class ChannelPointer(Delivery):
     """Time of the first publication on this channel."""
     replaces: str | None
     """Version of the channel before this move."""
-    url: str
-    """Of the first archive: absolute, or relative to this file if the store has no public address."""
-    key: str
-    sha256: Sha256
-    size_bytes: int
+    models: Annotated[dict[Label, OfferedArchive], Field(min_length=1)]
+    """One archive for each platform. A platform that the release has no archive for is missing."""
     manifest_url: str
     manifest_key: str
     manifest_sha256: Sha256
+
+
+class ChannelPointer(ChannelState):
+    """Content of `latest.json`."""
+
+    signed: SignedText | None = None
+    """None where the deployment has no keys."""
+
+    def copy_state(self, **changes: Any) -> dict[str, Any]:
+        """Return what is signed, with changes."""
+        return {**{name: getattr(self, name) for name in ChannelState.model_fields}, **changes}
+
+
+def sign_state(content: Mapping[str, Any], signing: Signing, now: datetime) -> ChannelPointer:
+    """Return the pointer with this content of a `ChannelState`, valid from now on for a time."""
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    times = {"signed_at": moment, "expires_at": moment + signing.lifetime}
+    state = ChannelState.model_validate({**content, **times})
+    signed = sign_value(CHANNEL_KIND, state.model_dump(mode="json"), signing.keys) if signing.keys else None
+    return ChannelPointer(**dict(state), signed=signed)
 
 
 @dataclass(frozen=True)
@@ -78,7 +123,7 @@ class Channel:
     @property
     def releases(self) -> tuple[ChannelPointer, ...]:
         """The first state of each release, by number."""
-        return tuple(each for each in self.states if each.move == "release")
+        return tuple(each for each in self.states if each.move in ("release", "promotion"))
 
     def find_release_to_beat(self, version: str) -> str | None:
         """Return the model version that `version` would replace, or None before the first release.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,10 @@ from habla_ml.lake import Store
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
+
+
+_PLATFORMS: Final = {"coreml": "ios", "ctranslate2": "habla"}
+"""Platform by label of the archive; other archives are asked for by their label."""
 
 
 class PublishedRecord(BaseModel):
@@ -54,6 +58,11 @@ class ReleaseArchive(ArchiveMetadata):
     size_bytes: int
     sha256: Sha256
     files: tuple[ArchivedFile, ...]
+
+    @property
+    def platform(self) -> str:
+        """The platform that installs it: `ios`, `habla`, or the label of the archive."""
+        return _PLATFORMS.get(self.label, self.label)
 
 
 class ModelReference(PublishedRecord):

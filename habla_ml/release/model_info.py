@@ -9,21 +9,20 @@ from the pointer itself, so that it never lags.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from posixpath import relpath
 from threading import Lock
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
+from habla_ml.client.signatures import SignedText
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Store, to_canonical_json
-from habla_ml.release.channel import ChannelPointer, read_channel
-from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, ReleaseArchive, Sha256, read_manifest
+from habla_ml.release.channel import ChannelPointer, OfferedArchive, read_channel
+from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha256
 
-_PLATFORMS: Final = {"coreml": "ios", "ctranslate2": "habla"}
-"""Platform by label of the archive; other archives are asked for by their label."""
 _LIFETIME: Final = timedelta(seconds=30)
 
 
@@ -43,13 +42,18 @@ class ModelInfo(PublishedRecord):
     minimumOSVersion: str | None  # noqa: N815
     minimumAppVersion: str | None  # noqa: N815
     rolloutPercent: Annotated[int, Field(ge=0, le=100, description="Share of devices that install it.")]  # noqa: N815
-    move: Literal["release", "rollback"]
+    critical: Annotated[bool, Field(description="Whether to install it at once, also over a metered connection.")]
+    move: Literal["release", "promotion", "rollback", "delivery"]
+    expiresAt: Annotated[AwareDatetime, Field(description="Install nothing that this answer names later.")]  # noqa: N815
+    signed: Annotated[
+        SignedText | None,
+        Field(description="The state of the channel with its signatures. Verify it, and install what it names."),
+    ]
 
 
-def build_model_infos(store: Store, pointer: ChannelPointer) -> dict[str, ModelInfo]:
-    """Return the model of each platform; raises `ReleaseError` if the manifest is missing or damaged."""
-    archives = read_manifest(store, pointer.manifest_key).archives
-    return {info.platform: info for info in (_describe(pointer, each) for each in archives)}
+def build_model_infos(pointer: ChannelPointer) -> dict[str, ModelInfo]:
+    """Return the model of each platform."""
+    return {platform: _describe(pointer, platform, each) for platform, each in pointer.models.items()}
 
 
 def write_model_infos(store: Store, channel: str) -> None:
@@ -59,7 +63,7 @@ def write_model_infos(store: Store, channel: str) -> None:
     """
     pointer = read_channel(store, channel).current
     while pointer is not None:
-        infos = build_model_infos(store, pointer)
+        infos = build_model_infos(pointer)
         for info in infos.values():
             _replace_older(store, info)
         wanted = {get_model_info_key(channel, each) for each in infos}
@@ -67,7 +71,7 @@ def write_model_infos(store: Store, channel: str) -> None:
             if entry.key not in wanted:
                 store.delete(entry.key)
         found = read_channel(store, channel).current
-        if found is None or found.sequence == pointer.sequence:
+        if found is None or found == pointer:
             return
         pointer = found  # moved meanwhile: our files can be older than the other process left them
 
@@ -110,18 +114,18 @@ class ModelInfoCache:
     def _read_store(self, channel: str, known: tuple[datetime, dict[str, ModelInfo]] | None) -> dict[str, ModelInfo]:
         try:
             pointer = read_channel(self._store, channel).current
-            return {} if pointer is None else build_model_infos(self._store, pointer)
+            return {} if pointer is None else build_model_infos(pointer)
         except LakeError:
             if known is None:
                 raise
             return known[1]
 
 
-def _describe(pointer: ChannelPointer, archive: ReleaseArchive) -> ModelInfo:
+def _describe(pointer: ChannelPointer, platform: str, archive: OfferedArchive) -> ModelInfo:
     is_public = bool(urlsplit(archive.url).scheme)
     folder = get_model_info_key(pointer.channel, "").rpartition("/")[0]
     return ModelInfo(
-        platform=_PLATFORMS.get(archive.label, archive.label),
+        platform=platform,
         channel=pointer.channel,
         sequence=pointer.sequence,
         version=pointer.version,
@@ -131,10 +135,13 @@ def _describe(pointer: ChannelPointer, archive: ReleaseArchive) -> ModelInfo:
         sha256=archive.sha256,
         sizeBytes=archive.size_bytes,
         format=archive.format,
-        minimumOSVersion=archive.minimum_ios,
+        minimumOSVersion=archive.minimum_os_version,
         minimumAppVersion=pointer.minimum_app_version,
         rolloutPercent=pointer.rollout_percent,
+        critical=pointer.critical,
         move=pointer.move,
+        expiresAt=pointer.expires_at,
+        signed=pointer.signed,
     )
 
 
@@ -142,7 +149,7 @@ def _replace_older(store: Store, info: ModelInfo) -> None:
     key, data = get_model_info_key(info.channel, info.platform), to_canonical_json(info.model_dump(mode="json"))
     while True:
         found = store.read_versioned(key)
-        if found is not None and (found.data == data or _read_sequence(found.data) > info.sequence):
+        if found is not None and (found.data == data or _read_order(found.data) > (info.sequence, info.expiresAt)):
             return
         try:
             store.compare_and_set(key, data, None if found is None else found.tag)
@@ -151,9 +158,10 @@ def _replace_older(store: Store, info: ModelInfo) -> None:
         return
 
 
-def _read_sequence(data: bytes) -> int:
-    """Return the sequence number of a file; 0 for a damaged one, which any state may replace."""
+def _read_order(data: bytes) -> tuple[int, datetime]:
+    """Return what orders two states of a file; that of a damaged one comes first, because any state may replace it."""
     try:
-        return ModelInfo.model_validate_json(data).sequence
+        info = ModelInfo.model_validate_json(data)
     except ValidationError:
-        return 0
+        return 0, datetime.min.replace(tzinfo=UTC)
+    return info.sequence, info.expiresAt

@@ -1,4 +1,4 @@
-"""Publish releases to the origin of the CDN, and roll back.
+"""Publish releases to the origin of the CDN.
 
     releases/v2/habla-coreml-v2-<sha256, 12>.zip     immutable
     releases/v2/manifest-<sha256, 12>.json           immutable
@@ -12,34 +12,35 @@ channel names the old or the complete new release, and the same call finishes th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from posixpath import relpath
+from typing import Any
 from urllib.parse import urlsplit
 
-from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError
+from habla_ml.errors import PointerMovedError, ReleaseError
 from habla_ml.export.zip_folder import zip_folder
 from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
 from habla_ml.model_version import version_number
 from habla_ml.release.archive import list_archived_files
-from habla_ml.release.channel import EVERYBODY, Channel, ChannelPointer, Delivery, move_channel, read_channel
+from habla_ml.release.channel import (
+    EVERYBODY,
+    Channel,
+    ChannelPointer,
+    Delivery,
+    OfferedArchive,
+    move_channel,
+    read_channel,
+    sign_state,
+)
 from habla_ml.release.manifest import ArchiveMetadata, ReleaseArchive, ReleaseDraft, ReleaseManifest, read_manifest
 from habla_ml.release.model_info import write_model_infos
-from habla_ml.scratch import make_scratch_folder
+from habla_ml.release.published import PublishedRelease, describe_release
+from habla_ml.release.signing import UNSIGNED, Signing
+from habla_ml.release.stored_files import open_release_scratch, verify_stored_file
 
 _TIME_DEPENDENT_FIELDS = {"created", "version"}
-
-
-class PublishedRelease(ChannelPointer):
-    """A release on a channel, as the channel named it first."""
-
-    location: str
-    """Of the first archive: a path or `s3://…`."""
-    is_current: bool
-    """Whether it is the present release of the channel."""
 
 
 def publish_release(
@@ -51,6 +52,7 @@ def publish_release(
     now: datetime | None = None,
     work_folder: Path | None = None,
     delivery: Delivery = EVERYBODY,
+    signing: Signing = UNSIGNED,
 ) -> PublishedRelease:
     """Store archives and manifest, verify them, then move the channel to the release.
 
@@ -66,6 +68,7 @@ def publish_release(
         now: Time of the release; default the present.
         work_folder: For temporary files as large as the archives; default that of the system.
         delivery: Which apps and devices install it.
+        signing: What signs the channel's state.
 
     Raises:
         ReleaseError: An archive is missing or broken, the channel has a later model version, or a stored file is
@@ -76,24 +79,19 @@ def publish_release(
     _check_labels(draft, files)
     moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     before = read_channel(store, channel)
-    with _open_scratch(work_folder) as scratch:
+    with open_release_scratch(work_folder) as scratch:
         folder = f"releases/{draft.model_version}"
-        paths = [_pack_archive(each.label, files[each.label], scratch) for each in draft.archives]
-        archives = tuple(
-            _describe_archive(public_url, folder, draft.model_version, *each)
-            for each in zip(draft.archives, paths, strict=True)
-        )
-        for archive, path in zip(archives, paths, strict=True):
-            store.put_if_absent(archive.key, path, archive.sha256)
-            _verify_object(store, archive.key, archive.size_bytes, archive.sha256, scratch)
+        archives = tuple(_store_archives(store, public_url, folder, draft, files, scratch))
         released = _find_released(store, before, archives)
         if released is not None:
             write_model_infos(store, channel)  # an earlier call may have been killed before
-            return _describe_release(store, released, before)
+            return describe_release(store, released, before)
         _check_not_older(before, draft)
         manifest = _reuse_stored_manifest(store, folder, _build_release_manifest(before, draft, archives, moment))
         key = _store_manifest(store, folder, manifest, scratch)
-    state = _build_channel_state(public_url, manifest, key, before, moment).model_copy(update=dict(delivery))
+    state = sign_state(
+        {**_build_channel_state(public_url, manifest, key, before, moment), **dict(delivery)}, signing, moment
+    )
     try:
         move_channel(store, before, state)
     except PointerMovedError:
@@ -101,57 +99,22 @@ def publish_release(
         if released is None:  # another process published something else
             raise
     write_model_infos(store, channel)
-    return _describe_release(store, released or state, read_channel(store, channel))
+    return describe_release(store, released or state, read_channel(store, channel))
 
 
-def list_releases(store: Store, channel: str) -> list[PublishedRelease]:
-    """Return all releases of the channel, the newest first."""
-    found = read_channel(store, channel)
-    return [_describe_release(store, each, found) for each in reversed(found.releases)]
-
-
-def rollback(
-    store: Store, channel: str, to: str | None = None, now: datetime | None = None, seen_sequence: int | None = None
-) -> PublishedRelease:
-    """Move the channel to an earlier or later release after verifying all of its files.
-
-    Args:
-        store: The CDN's origin.
-        channel: Name of the channel.
-        to: A version (`2026.11.21-v2`) or model version (`v2`, its newest release); None is the release before the
-            present one.
-        now: Time of the move; default the present.
-        seen_sequence: Sequence number of the channel's state that the person saw; None accepts any.
-
-    Raises:
-        ReleaseError: There is no such release, or one of its files is missing or damaged; the channel did not move.
-        PointerMovedError: Another process moved the channel, also since the state that the person saw.
-    """
-    found = read_channel(store, channel)
-    if found.current is None:
-        raise ReleaseError(f"channel {channel} in {store.url} has no release yet; there is nothing to roll back to")
-    if seen_sequence not in (None, found.current.sequence):
-        raise PointerMovedError(
-            f"channel {channel} is at move {found.current.sequence}, not at {seen_sequence} as it was seen; look again"
-        )
-    target = found.previous_release() if to is None else _find_release(found, to)
-    if target is None:
-        raise ReleaseError(
-            f"{found.current.version} is the first release of channel {channel}; there is no earlier one"
-        )
-    if target.manifest_sha256 != found.current.manifest_sha256:
-        _verify_release_files(store, target)
-        moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
-        changes = {
-            "sequence": found.current.sequence + 1,
-            "move": "rollback",
-            "moved_at": moment,
-            "replaces": found.current.version,
-            "rollout_percent": 100,  # nobody stays on a version that was taken back
-        }
-        move_channel(store, found, target.model_copy(update=changes))
-    write_model_infos(store, channel)
-    return _describe_release(store, target, read_channel(store, channel))
+def _store_archives(
+    store: Store, public_url: str | None, folder: str, draft: ReleaseDraft, files: Mapping[str, Path], scratch: Path
+) -> Iterator[ReleaseArchive]:
+    # All are packed first: a broken one stores nothing.
+    paths = [_pack_archive(each.label, files[each.label], scratch) for each in draft.archives]
+    archives = [
+        _describe_archive(public_url, folder, draft.model_version, *each)
+        for each in zip(draft.archives, paths, strict=True)
+    ]
+    for archive, path in zip(archives, paths, strict=True):
+        store.put_if_absent(archive.key, path, archive.sha256)
+        verify_stored_file(store, archive.key, archive.size_bytes, archive.sha256, scratch)
+        yield archive
 
 
 def _check_public_url(public_url: str | None) -> None:
@@ -181,16 +144,6 @@ def _check_not_older(channel: Channel, draft: ReleaseDraft) -> None:
         )
 
 
-@contextmanager
-def _open_scratch(work_folder: Path | None) -> Iterator[Path]:
-    if work_folder is not None:
-        with make_scratch_folder(work_folder, "release") as folder:
-            yield folder
-    else:
-        with tempfile.TemporaryDirectory(prefix="release-") as name:
-            yield Path(name)
-
-
 def _pack_archive(label: str, source: Path, scratch: Path) -> Path:
     return zip_folder(source, scratch / f"{label}.zip") if source.is_dir() else source
 
@@ -215,7 +168,8 @@ def _find_released(store: Store, channel: Channel, archives: tuple[ReleaseArchiv
     """Return the state that released exactly these archives, or None."""
     wanted = {each.key for each in archives}
     for state in reversed(channel.releases):
-        if state.key in wanted and {each.key for each in read_manifest(store, state.manifest_key).archives} == wanted:
+        offered = {each.key for each in state.models.values()}
+        if offered <= wanted and {each.key for each in read_manifest(store, state.manifest_key).archives} == wanted:
             return state
     return None
 
@@ -251,78 +205,44 @@ def _store_manifest(store: Store, folder: str, manifest: ReleaseManifest, scratc
     sha256 = compute_digest(manifest.model_dump(mode="json"))
     key = f"{folder}/manifest-{sha256[:12]}.json"
     store.put_if_absent(key, data, sha256)
-    _verify_object(store, key, len(data), sha256, scratch)
+    verify_stored_file(store, key, len(data), sha256, scratch)
     return key
 
 
 def _build_channel_state(
     public_url: str | None, manifest: ReleaseManifest, key: str, channel: Channel, moment: datetime
-) -> ChannelPointer:
-    archive, relative_to = manifest.archives[0], f"channels/{channel.name}"
-    return ChannelPointer(
-        channel=channel.name,
-        sequence=manifest.number,
-        move="release",
-        moved_at=moment,
-        version=manifest.version,
-        number=manifest.number,
-        model_id=manifest.model_id,
-        model_version=manifest.model_version,
-        released_at=moment,
-        replaces=manifest.replaces,
-        url=_build_url(public_url, archive.key, relative_to),
-        key=archive.key,
-        sha256=archive.sha256,
-        size_bytes=archive.size_bytes,
-        manifest_url=_build_url(public_url, key, relative_to),
-        manifest_key=key,
-        manifest_sha256=compute_digest(manifest.model_dump(mode="json")),
-    )
-
-
-def _find_release(channel: Channel, version: str) -> ChannelPointer:
-    for each in reversed(channel.releases):
-        if version in (each.version, each.model_version):
-            return each
-    known = ", ".join(each.version for each in channel.releases)
-    raise ReleaseError(f"{version!r} was never released on channel {channel.name}; choose one of {known}")
-
-
-def _verify_release_files(store: Store, state: ChannelPointer) -> None:
-    manifest = read_manifest(store, state.manifest_key)
-    with _open_scratch(None) as scratch:
-        size_bytes = len(to_canonical_json(manifest.model_dump(mode="json")))
-        _verify_object(store, state.manifest_key, size_bytes, state.manifest_sha256, scratch)
-        for each in manifest.archives:
-            _verify_object(store, each.key, each.size_bytes, each.sha256, scratch)
-
-
-def _verify_object(store: Store, key: str, size_bytes: int, sha256: str, scratch: Path) -> None:
-    """Read a stored file back; raises `ReleaseError` if it is missing or differs."""
-    try:
-        path = store.local_path(key)
-        if path is None:
-            path = scratch / "read-back"
-            store.fetch(key, path)
-    except ObjectMissingError:
-        raise ReleaseError(f"{key} is not in {store.url}; restore it from a backup or release again") from None
-    found = (path.stat().st_size, compute_sha256(path))
-    if found != (size_bytes, sha256):
-        raise ReleaseError(
-            f"{key} in {store.url} is damaged: {found[0]} bytes with sha256 {found[1]}, expected {size_bytes} "
-            f"bytes with {sha256}; remove that file and release again"
+) -> dict[str, Any]:
+    relative_to = f"channels/{channel.name}"
+    models = {
+        each.platform: OfferedArchive(
+            label=each.label,
+            format=each.format,
+            url=_build_url(public_url, each.key, relative_to),
+            key=each.key,
+            sha256=each.sha256,
+            size_bytes=each.size_bytes,
+            minimum_os_version=each.minimum_ios,
         )
+        for each in manifest.archives
+    }
+    return {
+        "channel": channel.name,
+        "sequence": manifest.number,
+        "move": "release",
+        "moved_at": moment,
+        "version": manifest.version,
+        "number": manifest.number,
+        "model_id": manifest.model_id,
+        "model_version": manifest.model_version,
+        "released_at": moment,
+        "replaces": manifest.replaces,
+        "models": models,
+        "manifest_url": _build_url(public_url, key, relative_to),
+        "manifest_key": key,
+        "manifest_sha256": compute_digest(manifest.model_dump(mode="json")),
+    }
 
 
 def _build_url(public_url: str | None, key: str, relative_to: str) -> str:
     """Return the public address of `key`, or its path relative to the folder `relative_to`."""
     return f"{public_url.rstrip('/')}/{key}" if public_url else relpath(key, relative_to)
-
-
-def _describe_release(store: Store, state: ChannelPointer, channel: Channel) -> PublishedRelease:
-    current = channel.current
-    return PublishedRelease(
-        **dict(state),
-        location=f"{store.url}/{state.key}",
-        is_current=current is not None and current.manifest_sha256 == state.manifest_sha256,
-    )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from habla_ml.settings.base import Cron, EnvironmentVariable, ExistingPath, Fraction, SettingsSection
+from habla_ml.settings.base import Cron, EnvironmentVariable, ExistingPath, Fraction, LocalPath, SettingsSection
 from habla_ml.settings.data import SpeechSources, StoreSettings
 from habla_ml.settings.hosted import HostedSettings
 
@@ -172,6 +172,8 @@ class ReleaseSettings(SettingsSection):
     """The store, public address, model name, licence and channel of releases.
 
     Apps older than `minimum_app_version` do not install a release, and `rollout_percent` of the devices install it.
+    `keys_folder` has the private keys that sign releases. Apps install nothing `signature_days` after the last
+    signature, which `signature_cron` renews.
     """
 
     store: StoreSettings
@@ -181,6 +183,9 @@ class ReleaseSettings(SettingsSection):
     channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "stable"
     minimum_app_version: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,3}$")] | None = None
     rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    keys_folder: LocalPath | None = None
+    signature_days: Annotated[int, Field(ge=14, le=730)] = 90
+    signature_cron: Cron = "30 4 * * 1"
 
 
 class EmailSettings(SettingsSection):

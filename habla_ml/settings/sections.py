@@ -132,6 +132,11 @@ class Settings(SettingsSection):
         return self.service.folder or self.work_folder.parent / "service"
 
     @property
+    def keys_folder(self) -> Path:
+        """The folder of the private keys that sign releases."""
+        return self.release.keys_folder or self.work_folder.parent / "keys"
+
+    @property
     def zone(self) -> ZoneInfo:
         """The zone of Habla's naive times and of the day partitions."""
         return ZoneInfo(self.time_zone)

@@ -16,7 +16,8 @@ from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.export.publish import checkout_artefact
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_incoming_folder, make_clip_key
 from habla_ml.lake import DirectoryStore, Lake, catalogue
-from habla_ml.release.publish import list_releases, publish_release
+from habla_ml.release.publish import publish_release
+from habla_ml.release.published import list_releases
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.corrected_days import MONDAY, A, create_annotated_lake

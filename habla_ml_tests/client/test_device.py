@@ -20,7 +20,8 @@ from habla_ml.client.upload import UploadReport
 from habla_ml.inbox.clips import derive_clip_id
 from habla_ml.inbox.devices import list_devices, revoke_device
 from habla_ml.inbox.schema import CLIPS
-from habla_ml.release.publish import publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 from habla_ml_tests.testing.served_deployment import ServedDeployment

@@ -15,7 +15,9 @@ from habla_ml.annotation.sources import collect_events
 from habla_ml.client.back_off import BackOff
 from habla_ml.client.connection import ServiceConnection
 from habla_ml.client.device import DeviceClient
+from habla_ml.client.model_updates import ModelUpdater, UpdateClient
 from habla_ml.client.problems import ItemErasedError, NoConsentError, ServiceUnreachableError
+from habla_ml.client.trusted_keys import get_keys_path
 from habla_ml.client.upload import UploadReport
 from habla_ml.erasure.erase import erase_withdrawn
 from habla_ml.inbox.clip_files import open_clip_store
@@ -28,6 +30,7 @@ from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.uploads import ingest_hour
+from habla_ml.release.keys import open_signing
 from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings
 from habla_ml_tests.testing.deployment_settings import PROJECT
@@ -132,15 +135,21 @@ def test_an_app_from_enrolment_to_withdrawal(server: ServeProcess, pipeline: Ser
 
 
 def install_release(phone: DeviceClient, pipeline: ServedPipeline, tmp_path: Path) -> None:
-    """Release a version; the phone is offered it, installs it, and is offered nothing after that."""
+    """Release a version; the phone is offered it, verifies and installs it, and is offered nothing after that."""
     store, files = open_store(pipeline.settings.release.store), make_release_files(tmp_path, "v2")
     with serve_folder(tmp_path / "cdn") as cdn:
-        publish_release(store, cdn, "stable", make_draft("v2"), files)
+        signing = open_signing(pipeline.settings, store, datetime.now(UTC))
+        publish_release(store, cdn, "stable", make_draft("v2"), files, signing=signing)
         model = phone.find_update("ios", current="an earlier one")
         assert model is not None
-        phone.download(model, tmp_path / "model.zip")
-    assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() == model.sha256
-    assert (tmp_path / "model.zip").read_bytes() == files["coreml"].read_bytes()
+        client = UpdateClient(phone.get_installation(), "1.4.0", "ios")
+        updater = ModelUpdater(cdn, tmp_path / "models", client, store.read(get_keys_path(1)))
+        offer = updater.check()
+        assert offer is not None
+        assert (offer.statement.version, offer.archive.sha256) == (model.version, model.sha256)
+        folder = updater.install(offer)
+        updater.close()
+    assert (folder / "sub" / "weights.bin").read_bytes() == b"coreml v2" * 1000
     assert phone.find_update("ios", current=model.version) is None
 
 

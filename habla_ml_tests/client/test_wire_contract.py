@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import jsonschema
@@ -12,6 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from habla_ml.client import updates, wire
+from habla_ml.client.channel_statement import ChannelStatement, StatedArchive, read_statement
+from habla_ml.client.signatures import Signature, SignedText
+from habla_ml.client.trusted_keys import TrustedKeys, read_keys_document
 from habla_ml.release.model_info import ModelInfo
 from habla_ml.service.api import batches, clips, consents, contributors, devices
 from habla_ml_tests.testing.deployment_settings import PROJECT
@@ -33,6 +37,8 @@ SERVER: dict[str, type[BaseModel] | None] = {
     "consent": consents.Consent,
     "held_data": contributors.HeldData,
     "latest_model": ModelInfo,
+    "signature": Signature,
+    "signed_text": SignedText,
     "problem": None,
 }
 """The service's model of each fixture; a problem has only a schema."""
@@ -125,6 +131,8 @@ def test_the_swift_type_has_the_fixture_s_keys_and_kinds(name: str) -> None:
         kind = properties[key]
         if value is None:
             assert kind.endswith("?"), key
+        elif isinstance(value, dict):
+            assert kind.removesuffix("?") in map(name_of_type, SERVER), key
         elif not kind.startswith("["):
             assert type(value) is kinds[kind.removesuffix("?")], key
     model = SERVER[name]
@@ -145,6 +153,27 @@ def test_a_share_of_devices_is_the_same_in_both_clients() -> None:
         assert chosen == [percent > each["place"] for percent in range(101)]
     many = [updates.is_in_rollout(f"device-{n}", "2026.11.21-v2", 25) for n in range(4_000)]
     assert 900 < sum(many) < 1_100
+
+
+def test_the_fixtures_of_a_release_are_signed_as_clients_verify_it() -> None:
+    _, keys = read_keys_document((FIXTURES / "release" / "keys_1.json").read_bytes())
+    latest = (FIXTURES / "release" / "latest.json").read_bytes()
+    statement = read_statement(latest, keys, "stable", datetime(2026, 11, 22, tzinfo=UTC), 1)
+    assert {*statement.models} == {"ios", "habla"}
+    signed = load("latest_model")["signed"]
+    assert signed == load("signed_text") == json.loads(latest)["signed"]
+    assert load("signature") in signed["signatures"]
+
+
+@pytest.mark.parametrize("model", [TrustedKeys, ChannelStatement, StatedArchive])
+def test_the_swift_type_of_a_signed_text_has_names_of_the_python_one(model: type[BaseModel]) -> None:
+    source = (SWIFT / "SignedReleases.swift").read_text("utf-8")
+    found = re.search(
+        rf"^public struct {model.__name__}: Decodable[^{{]*\{{\n(.*?)^\}}", source, re.MULTILINE | re.DOTALL
+    )
+    assert found is not None
+    names = re.findall(r"^    public let (\w+): ", found[1], re.MULTILINE)
+    assert {re.sub(r"[A-Z]", lambda each: f"_{each[0].lower()}", name) for name in names} <= set(model.model_fields)
 
 
 def test_versions_of_apps_are_compared_as_numbers() -> None:

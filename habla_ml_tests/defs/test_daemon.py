@@ -16,7 +16,7 @@ import yaml
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake.factory import open_lake, open_store
-from habla_ml.release.publish import list_releases
+from habla_ml.release.published import list_releases
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY
 

@@ -22,6 +22,7 @@ ASSETS = {
     "engine_comparison",
     "coreml_zip",
     "cdn_release",
+    "channel_signatures",
     "released_model_quality",
     "storage_cleanup",
     "erased_contributors",

@@ -7,7 +7,7 @@ from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake.factory import open_store
-from habla_ml.release.publish import list_releases
+from habla_ml.release.published import list_releases
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 

@@ -12,7 +12,7 @@ from habla_ml.errors import HablaError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import catalogue
 from habla_ml.lake.factory import open_store
-from habla_ml.release.publish import list_releases
+from habla_ml.release.published import list_releases
 from habla_ml.training.plan import VersionPlan, read_plan
 from habla_ml.training.record import read_training_record
 from habla_ml.training.replicate_plans import plan_next_replicates

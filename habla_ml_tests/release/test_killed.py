@@ -15,7 +15,9 @@ import pytest
 
 from habla_ml.lake import DirectoryStore, S3Store, Store
 from habla_ml.release.manifest import ReleaseDraft, ReleaseManifest
-from habla_ml.release.publish import list_releases, publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
+from habla_ml.release.published import list_releases
 from habla_ml_tests.testing.process_kill import hook_file_calls, hook_s3_requests, run_until_killed
 from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 from habla_ml_tests.testing.s3_clients import BUCKET, new_client
@@ -39,11 +41,13 @@ def read_verified_version(store: Store) -> str | None:
     if found is None:
         return None
     pointer = json.loads(found.data)
-    archive, manifest = store.read(pointer["key"]), store.read(pointer["manifest_key"])
-    assert (len(archive), hashlib.sha256(archive).hexdigest()) == (pointer["size_bytes"], pointer["sha256"])
+    manifest = store.read(pointer["manifest_key"])
+    for each in pointer["models"].values():
+        archive = store.read(each["key"])
+        assert (len(archive), hashlib.sha256(archive).hexdigest()) == (each["size_bytes"], each["sha256"])
     assert hashlib.sha256(manifest).hexdigest() == pointer["manifest_sha256"]
-    for each in ReleaseManifest.model_validate_json(manifest).archives:
-        assert hashlib.sha256(store.read(each.key)).hexdigest() == each.sha256
+    for listed in ReleaseManifest.model_validate_json(manifest).archives:
+        assert hashlib.sha256(store.read(listed.key)).hexdigest() == listed.sha256
     return str(pointer["version"])
 
 

@@ -15,7 +15,8 @@ from habla_ml.lake.store import VersionedValue
 from habla_ml.release.channel import Delivery
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.model_info import ModelInfoCache, get_model_info_key, write_model_infos
-from habla_ml.release.publish import publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
 from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 
 
@@ -34,7 +35,7 @@ def test_a_release_writes_a_file_for_each_platform(
     store: Store, draft: ReleaseDraft, files: Mapping[str, Path], tmp_path: Path
 ) -> None:
     publish(store, tmp_path, "v2")
-    pointer = json.loads(store.read("channels/stable/latest.json"))
+    offered = json.loads(store.read("channels/stable/latest.json"))["models"]["ios"]
     assert read_info(store) == {
         "platform": "ios",
         "channel": "stable",
@@ -42,14 +43,17 @@ def test_a_release_writes_a_file_for_each_platform(
         "version": "2026.11.21-v2",
         "number": 1,
         "modelVersion": "v2",
-        "url": pointer["url"],
-        "sha256": pointer["sha256"],
-        "sizeBytes": pointer["size_bytes"],
+        "url": offered["url"],
+        "sha256": offered["sha256"],
+        "sizeBytes": offered["size_bytes"],
         "format": "mlpackage",
         "minimumOSVersion": "16.0",
         "minimumAppVersion": "1.4",
         "rolloutPercent": 10,
+        "critical": False,
         "move": "release",
+        "expiresAt": "2027-02-19T12:00:00Z",
+        "signed": None,
     }
     habla = read_info(store, "habla")
     assert habla["format"] == "ctranslate2"

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from habla_ml.errors import ExportError, LakeError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
 from habla_ml.release.manifest import ReleaseDraft, read_manifest
-from habla_ml.release.publish import PublishedRelease, list_releases, publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
+from habla_ml.release.published import PublishedRelease, list_releases
 from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 
 ADDRESS = "https://models.example.org/habla/"
@@ -46,12 +48,16 @@ def test_a_release_is_archives_a_manifest_and_a_pointer(
     digest = hashlib.sha256(coreml).hexdigest()
     key = f"releases/v2/habla-coreml-v2-{digest[:12]}.zip"
     assert store.read(key) == coreml
-    assert latest(store) == {
-        "format": "habla_ml.channel/1",
+    found = latest(store)
+    offered: dict[str, dict[str, object]] = found.pop("models")  # type: ignore[assignment]
+    assert found == {
+        "format": "habla_ml.channel/2",
         "channel": "stable",
         "sequence": 1,
         "move": "release",
         "moved_at": "2026-11-21T12:00:00Z",
+        "signed_at": "2026-11-21T12:00:00Z",
+        "expires_at": "2027-02-19T12:00:00Z",
         "released_at": "2026-11-21T12:00:00Z",
         "version": "2026.11.21-v2",
         "number": 1,
@@ -60,17 +66,24 @@ def test_a_release_is_archives_a_manifest_and_a_pointer(
         "replaces": None,
         "minimum_app_version": None,
         "rollout_percent": 100,
+        "critical": False,
+        "manifest_url": f"https://models.example.org/habla/{released.manifest_key}",
+        "manifest_key": released.manifest_key,
+        "manifest_sha256": hashlib.sha256(store.read(released.manifest_key)).hexdigest(),
+        "signed": None,
+    }
+    assert (offered.keys(), offered["habla"]["format"]) == ({"ios", "habla"}, "ctranslate2")
+    assert offered["ios"] == {
+        "label": "coreml",
+        "format": "mlpackage",
         "url": f"https://models.example.org/habla/{key}",
         "key": key,
         "sha256": digest,
         "size_bytes": len(coreml),
-        "manifest_url": f"https://models.example.org/habla/{released.manifest_key}",
-        "manifest_key": released.manifest_key,
-        "manifest_sha256": hashlib.sha256(store.read(released.manifest_key)).hexdigest(),
+        "minimum_os_version": "16.0",
     }
-    assert released.is_current
-    assert (released.url, released.released_at) == (latest(store)["url"], NOON)
-    assert released.location == f"{store.url}/{key}"
+    assert (released.is_current, released.released_at) == (True, NOON)
+    assert released.locations["ios"] == f"{store.url}/{key}"
 
 
 def test_the_manifest_lists_contents_and_evaluation(
@@ -270,7 +283,7 @@ def test_eight_concurrent_equal_releases_give_one_release(
     stores = [new_store() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda each: publish_release(each, None, "stable", draft, files, NOON), stores))
-    assert len(set(found)) == 1
+    assert all(each == found[0] for each in found)
     assert len(list_releases(stores[0], "stable")) == 1
     assert latest(stores[0])["sequence"] == 1
 

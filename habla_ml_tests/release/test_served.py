@@ -13,7 +13,8 @@ import pytest
 
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.manifest import ReleaseDraft
-from habla_ml.release.publish import publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
 from habla_ml_tests.testing.file_server import serve_folder
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 
@@ -35,8 +36,9 @@ def download(address: str) -> tuple[str, bytes]:
     """Return the version and the verified archive of the channel."""
     latest = f"{address}/channels/stable/latest.json"
     pointer = json.loads(fetch_bytes(latest))
-    archive = fetch_bytes(urljoin(latest, pointer["url"]))
-    assert (len(archive), hashlib.sha256(archive).hexdigest()) == (pointer["size_bytes"], pointer["sha256"])
+    offered = pointer["models"]["ios"]
+    archive = fetch_bytes(urljoin(latest, offered["url"]))
+    assert (len(archive), hashlib.sha256(archive).hexdigest()) == (offered["size_bytes"], offered["sha256"])
     manifest_url = urljoin(latest, pointer["manifest_url"])
     manifest = json.loads(fetch_bytes(manifest_url))
     assert hashlib.sha256(fetch_bytes(manifest_url)).hexdigest() == pointer["manifest_sha256"]
@@ -53,7 +55,7 @@ def test_a_phone_downloads_what_the_channel_names(
     earlier = make_release_files(tmp_path / "files", "v1")
     publish_release(store, address if public else None, "stable", make_draft("v1"), earlier)
     released = publish_release(store, address if public else None, "stable", draft, files)
-    assert released.url.startswith(address) is public
+    assert released.models["ios"].url.startswith(address) is public
     assert download(address) == (released.version, files["coreml"].read_bytes())
     before = rollback(store, "stable")
     assert download(address) == (before.version, earlier["coreml"].read_bytes())

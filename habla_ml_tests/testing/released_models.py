@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from habla_ml.lake import DirectoryStore, Lake
-from habla_ml.release.channel import ChannelPointer, move_channel, read_channel
+from habla_ml.release.channel import OfferedArchive, move_channel, read_channel, sign_state
+from habla_ml.release.signing import UNSIGNED
 from habla_ml.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,23 +50,31 @@ def release(lake: Lake, store: DirectoryStore, version: str, artefact: Path, fol
     channel = read_channel(store, "stable")
     number = len(channel.states) + 1
     sha256 = f"{number:064x}"
-    state = ChannelPointer(
-        channel="stable",
-        sequence=number,
-        move="release",
-        moved_at=datetime(2026, 2, number, tzinfo=UTC),
-        version=f"2026.2.{number}-{version}",
-        number=number,
-        model_id="habla-andalusian",
-        model_version=version,
-        released_at=datetime(2026, 2, number, tzinfo=UTC),
-        replaces=channel.current.version if channel.current else None,
+    moment = datetime(2026, 2, number, tzinfo=UTC)
+    archive = OfferedArchive(
+        label="ctranslate2",
+        format="ctranslate2",
         url="model.zip",
         key="model.zip",
         sha256=sha256,
         size_bytes=1,
-        manifest_url="manifest.json",
-        manifest_key="manifest.json",
-        manifest_sha256=sha256,
+        minimum_os_version=None,
     )
+    content = {
+        "channel": "stable",
+        "sequence": number,
+        "move": "release",
+        "moved_at": moment,
+        "version": f"2026.2.{number}-{version}",
+        "number": number,
+        "model_id": "habla-andalusian",
+        "model_version": version,
+        "released_at": moment,
+        "replaces": channel.current.version if channel.current else None,
+        "models": {"habla": archive},
+        "manifest_url": "manifest.json",
+        "manifest_key": "manifest.json",
+        "manifest_sha256": sha256,
+    }
+    state = sign_state(content, UNSIGNED, moment)
     move_channel(store, channel, state)

@@ -1,6 +1,8 @@
 """`cdn_release`: a model version on the CDN, after the promotion rule is computed again."""
 
+from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -9,6 +11,10 @@ from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_p
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import EXPORTERS
 from habla_ml.settings import Settings
+
+if TYPE_CHECKING:
+    from habla_ml.release.published import PublishedRelease
+    from habla_ml.release.signing import Signing
 
 
 def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
@@ -34,6 +40,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.release.candidate import collect_candidate
         from habla_ml.release.channel import Delivery
         from habla_ml.release.gate import check_gate
+        from habla_ml.release.keys import open_signing
         from habla_ml.release.publish import publish_release
         from habla_ml.release.sealed import check_with_sealed_share
         from habla_ml.release.stale_evidence import read_present_state
@@ -49,23 +56,35 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
         delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=chosen.rollout_percent)
         where = (cdn.store(), chosen.public_url, chosen.channel)
-        release = publish_release(*where, draft, files, work_folder=settings.work_folder, delivery=delivery)
+        signing = open_signing(settings, cdn.store(), datetime.now(UTC))
+        release = publish_release(
+            *where, draft, files, work_folder=settings.work_folder, delivery=delivery, signing=signing
+        )
+        metadata = _describe(settings, release, signing)
+        archives = table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"])
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(release.sha256),
-            metadata={
-                **link_service_page(settings, "/status"),
-                "released": True,
-                "why": why,
-                "version": release.version,
-                "channel": release.channel,
-                "current on the channel": release.is_current,
-                "url": link_or_path(release.url if chosen.public_url else release.location),
-                "size MB": round(release.size_bytes / 1e6, 3),
-                "sha256": release.sha256,
-                "archives": table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"]),
-                "replaces": release.replaces or "nothing",
-                "manifest": release.manifest_key,
-            },
+            data_version=dg.DataVersion(release.manifest_sha256),
+            metadata={"released": True, "why": why, **metadata, "archives": archives},
         )
 
     return cdn_release
+
+
+def _describe(settings: Settings, release: "PublishedRelease", signing: "Signing") -> dict[str, Any]:
+    is_public = settings.release.public_url is not None
+    places = {
+        f"for {platform}": link_or_path(each.url if is_public else release.locations[platform])
+        for platform, each in release.models.items()
+    }
+    return {
+        **link_service_page(settings, "/status"),
+        "version": release.version,
+        "channel": release.channel,
+        "current on the channel": release.is_current,
+        **places,
+        "size MB": round(sum(each.size_bytes for each in release.models.values()) / 1e6, 3),
+        "signed by": ", ".join(each.key_id for each in signing.keys),
+        "signature expires": dg.MetadataValue.timestamp(release.expires_at),
+        "replaces": release.replaces or "nothing",
+        "manifest": release.manifest_key,
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
 
 from habla_ml.evaluation.comparison.records import ModelScore
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
@@ -14,6 +16,12 @@ from habla_ml.monitoring.status.inputs import StatusInputs, format_count
 from habla_ml.monitoring.stopped_loop import is_near_deletion, measure_free_gb, name_session
 from habla_ml.recordings.unsaved_sessions import UnsavedSession, count_folders
 from habla_ml.release.channel import read_channel
+from habla_ml.release.keys import read_newest_keys
+
+_SHORTEST_SIGNATURE: Final = timedelta(days=6)
+"""Left until it expires; a schedule renews it each week."""
+_SHORTEST_KEYS: Final = timedelta(days=60)
+"""Left until the document of keys expires; a person fetches a root key for it."""
 
 
 def describe_lake(inputs: StatusInputs) -> Iterator[Finding]:
@@ -88,6 +96,26 @@ def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
         yield Finding("released model", "wrong", f"{found}; more errors since the week of {alarms[-1]}", step, values)
     else:
         yield Finding("released model", "ok", found, "", values)
+
+
+def describe_signature(inputs: StatusInputs) -> Iterator[Finding]:
+    """Yield until when apps trust the released state, and the keys that signed it."""
+    store, channel, command = inputs.open_release_store(), inputs.settings.release.channel, inputs.settings.command
+    current, newest = read_channel(store, channel).current, read_newest_keys(store)
+    if current is None:
+        return
+    if current.signed is None or newest is None:
+        step = f"`{command('keys', 'create')}`, then `{command('renew')}`: apps install only what is signed"
+        yield Finding("signature", "wrong", f"the channel {channel} is not signed", step, {"until": None})
+        return
+    until = min(current.expires_at, newest.keys.expires)
+    found = f"apps trust the channel {channel} until {until:%Y-%m-%d}"
+    step = ""
+    if current.expires_at < inputs.now + _SHORTEST_SIGNATURE:
+        step = f"`{command('renew')}`, and see why `weekly_signatures` did not run"
+    elif newest.keys.expires < inputs.now + _SHORTEST_KEYS:
+        step = f"put a root key into {inputs.settings.keys_folder} and run `{command('keys', 'renew')}`"
+    yield Finding("signature", "wrong" if step else "ok", found, step, {"until": until.isoformat()})
 
 
 def _format_wer(model: ModelScore) -> str:

@@ -11,7 +11,8 @@ from habla_ml.inbox.accounts import Account
 from habla_ml.lake import catalogue
 from habla_ml.model_version import is_version
 from habla_ml.release.channel import read_channel
-from habla_ml.release.publish import rollback
+from habla_ml.release.keys import open_signing
+from habla_ml.release.moves import rollback
 from habla_ml.service.pages.current_account import CurrentAccount, require_right
 from habla_ml.service.pages.layout import add_page_headers, redirect_to, render_page
 from habla_ml.service.pages.status_cache import StatusCache
@@ -72,7 +73,8 @@ def move_release(
     if version not in {each.version for each in read_channel(state.release_store, channel).releases}:
         raise ProblemError(NOT_FOUND, "There is no such release")
     try:
-        rollback(state.release_store, channel, version, state.read_clock(), seen)
+        signing = open_signing(state.settings, state.release_store, state.read_clock())
+        rollback(state.release_store, channel, version, state.read_clock(), seen, signing)
     except PointerMovedError as error:
         raise ProblemError(CONFLICT, "The channel was moved meanwhile") from error
     except ReleaseError as error:

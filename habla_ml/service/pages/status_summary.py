@@ -38,6 +38,7 @@ _COUNTS: Final[Mapping[str, tuple[str, str]]] = {
 _PROBLEMS: Final[Mapping[str, str]] = {
     "lake": mark_message("The store of the recordings cannot be read."),
     "released model": mark_message("The released version makes more mistakes than before."),
+    "signature": mark_message("Phones soon install no new version, because its signature expires."),
     "Habla's folder": mark_message("Habla will soon delete recordings that are not saved yet."),
     "disk": mark_message("The disk is almost full. New recordings and trainings stop."),
     "recordings": mark_message("Finished classes have been waiting too long to be read."),

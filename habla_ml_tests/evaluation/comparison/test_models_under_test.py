@@ -12,7 +12,8 @@ from habla_ml.export.exporter import ExportOptions
 from habla_ml.export.publish import SourceCheckpoint, publish_export
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.channel import read_channel
-from habla_ml.release.publish import publish_release, rollback
+from habla_ml.release.moves import rollback
+from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files

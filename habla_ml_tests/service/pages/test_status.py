@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from habla_ml.release.channel import read_channel
-from habla_ml.release.publish import rollback
+from habla_ml.release.moves import rollback
 from habla_ml.service.app import create_app
 from habla_ml.service.pages import status_cache
 from habla_ml.service.pages.status_summary import StatusSummary, read_status_summary

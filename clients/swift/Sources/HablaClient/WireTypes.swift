@@ -127,7 +127,10 @@ public struct LatestModel: Codable, Sendable {
     public let minimumOSVersion: String?
     public let minimumAppVersion: String?
     public let rolloutPercent: Int
+    public let critical: Bool
     public let move: String
+    public let expiresAt: String
+    public let signed: SignedText?
 }
 
 /// An error of the API (RFC 9457).

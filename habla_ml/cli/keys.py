@@ -1,0 +1,103 @@
+"""`habla-ml keys`: the keys that sign releases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+
+keys_app: Final = typer.Typer(no_args_is_help=True, help="Keys that sign releases, and the document that apps trust.")
+
+
+@keys_app.command("create")
+def create_command(profile: Profile = None) -> None:
+    """Make a root key and a release key, and store the first document of keys. The first release does the same."""
+    from habla_ml.release.keys import open_signing
+
+    context = open_context(profile)
+    open_signing(context.settings, context.release_store, datetime.now(UTC))
+    print_line(f"the keys are in {context.settings.keys_folder}; move root-*.pem to a stick, and keep two copies")
+
+
+@keys_app.command("list")
+def list_command(profile: Profile = None) -> None:
+    """Print the keys that apps trust, and which of them are at hand."""
+    from habla_ml.release.keys import read_newest_keys
+    from habla_ml.release.signing import load_keys
+
+    context = open_context(profile)
+    newest = read_newest_keys(context.release_store)
+    if newest is None:
+        print_line("there are no keys yet; `habla-ml keys create` makes them")
+        return
+    folder = context.settings.keys_folder
+    table = Table("key", "role", "private key")
+    for role, trusted in (("root", newest.keys.root_keys), ("release", newest.keys.release_keys)):
+        held = {each.key_id for each in load_keys(folder, "root" if role == "root" else "release")}
+        for key_id in trusted:
+            table.add_row(key_id, role, "here" if key_id in held else "elsewhere")
+    print_rich_table(table)
+    print_line(f"version {newest.keys.version}, trusted until {newest.keys.expires:%Y-%m-%d}; folder {folder}")
+
+
+@keys_app.command("rotate")
+def rotate_command(
+    root: Annotated[bool, typer.Option(help="Add a root key instead of a release key.")] = False,
+    profile: Profile = None,
+) -> None:
+    """Add a new key beside the present ones, and sign the channels with all release keys. Needs a root key.
+
+    Revoke the old key when apps had time to learn of the new one.
+    """
+    from habla_ml.release.keys import change_keys, open_signing
+    from habla_ml.release.moves import renew_all_signatures
+    from habla_ml.release.signing import generate_key, load_keys, save_key
+
+    context, now = open_context(profile), datetime.now(UTC)
+    store, folder = context.release_store, context.settings.keys_folder
+    roots, new = load_keys(folder, "root"), generate_key()
+    path = save_key(folder, "root" if root else "release", new)
+    try:
+        if root:
+            changed = change_keys(store, roots, now, add_root=new)
+        else:
+            changed = change_keys(store, roots, now, add={new.key_id: new.public_text})
+    except BaseException:
+        path.unlink()
+        raise
+    renew_all_signatures(store, open_signing(context.settings, store, now), now)
+    print_line(f"the new key is {path}; version {changed.keys.version} of the document of keys trusts it")
+
+
+@keys_app.command("revoke")
+def revoke_command(
+    key: Annotated[str, typer.Argument(help="The id of the key, as `keys list` prints it.")], profile: Profile = None
+) -> None:
+    """Trust a key no more, and sign the channels anew with the others. Needs a root key."""
+    from habla_ml.release.keys import change_keys, open_signing
+    from habla_ml.release.moves import renew_all_signatures
+    from habla_ml.release.signing import load_keys
+
+    context, now = open_context(profile), datetime.now(UTC)
+    store = context.release_store
+    changed = change_keys(store, load_keys(context.settings.keys_folder, "root"), now, revoke=[key])
+    renew_all_signatures(store, open_signing(context.settings, store, now), now)
+    print_line(f"version {changed.keys.version} of the document of keys no longer trusts {key}")
+
+
+@keys_app.command("renew")
+def renew_command(profile: Profile = None) -> None:
+    """Store the document of keys anew with a later expiry. Needs a root key."""
+    from habla_ml.release.keys import change_keys
+    from habla_ml.release.signing import load_keys
+
+    context = open_context(profile)
+    roots = load_keys(context.settings.keys_folder, "root")
+    changed = change_keys(context.release_store, roots, datetime.now(UTC))
+    print_line(
+        f"version {changed.keys.version} of the document of keys is trusted until {changed.keys.expires:%Y-%m-%d}"
+    )

@@ -1,0 +1,63 @@
+"""`channel_signatures`: the state of each channel, signed anew on a schedule so that apps go on trusting it."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from habla_ml.defs.jobs import RENEW_SIGNATURES
+from habla_ml.defs.partitions import RELEASE_OWNERS
+from habla_ml.defs.presentation import link_service_page, table
+from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.schedules import request_occasion, schedule_job
+from habla_ml.settings import Settings
+
+
+def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset; each materialisation signs all channels that have a release."""
+    days = settings.release.signature_days
+
+    @dg.asset(
+        group_name="releases",
+        owners=RELEASE_OWNERS,
+        kinds={"s3" if settings.release.store.url.startswith("s3://") else "file", "json"},
+        code_version="1",
+        description=(
+            f"Signs the present state of each channel anew, for {days} days. An app installs nothing after that time, so "
+            "that nobody can hold it at an old state. The channel does not move, and no file of a release is written."
+        ),
+    )
+    def channel_signatures(cdn: StoreResource) -> dg.MaterializeResult:
+        from habla_ml.release.keys import open_signing
+        from habla_ml.release.moves import renew_all_signatures
+
+        now = datetime.now(UTC)
+        signing = open_signing(settings, cdn.store(), now)
+        renewed = renew_all_signatures(cdn.store(), signing, now)
+        rows = [
+            {"channel": each.channel, "version": each.version, "until": f"{each.expires_at:%Y-%m-%d}"}
+            for each in renewed
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                **link_service_page(settings, "/status"),
+                "signed by": ", ".join(each.key_id for each in signing.keys),
+                "channels": table(rows, ["channel", "version", "until"]),
+            }
+        )
+
+    return channel_signatures
+
+
+def build_signature_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule `release.signature_cron`."""
+
+    @schedule_job(
+        RENEW_SIGNATURES,
+        settings.release.signature_cron,
+        settings,
+        "Signs the channels anew, so that apps go on trusting them.",
+    )
+    def weekly_signatures(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return request_occasion(RENEW_SIGNATURES, context)
+
+    return weekly_signatures
