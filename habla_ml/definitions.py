@@ -15,7 +15,9 @@ _TOPICS = (corpus, models, releases, monitoring)
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Return everything the code location offers under these settings."""
-    shared = dg.Definitions(jobs=build_jobs(), resources=build_resources(settings), executor=dg.in_process_executor)
+    shared = dg.Definitions(
+        jobs=build_jobs(settings), resources=build_resources(settings), executor=dg.in_process_executor
+    )
     return dg.Definitions.merge(shared, *(topic.build(settings) for topic in _TOPICS))
 
 

@@ -48,7 +48,10 @@ def test_an_unknown_key_names_the_file_the_key_and_the_keys_that_exist(tmp_path,
         load(tmp_path, tree)
     assert "mine.yaml" in str(refused.value)
     assert "release.chanel" in str(refused.value)
-    assert "channel, licence, minimum_app_version, model_id, public_url, rollout_percent, store" in str(refused.value)
+    assert (
+        "channel, hub, keys_folder, licence, minimum_app_version, model_id, public_url, rollout_percent, signature_cron, "
+        in str(refused.value)
+    )
 
 
 def test_an_error_of_type_has_the_value_and_the_expected_type(tmp_path, tree):

@@ -12,6 +12,7 @@ import dagster as dg
 
 from habla_ml.defs.run_faults import record_fault
 from habla_ml.export.registry import EXPORTERS, SERVED
+from habla_ml.settings import Settings
 
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 INGEST_UPLOADS = "ingest_uploads"
@@ -33,6 +34,7 @@ MODEL_ASSETS = (
     "wer_report",
     "cdn_release",
 )
+_HUB_MODEL = "hub_model"
 
 DONE_BY = {CORRECT: (CORRECT, INGEST)}
 """Job → the jobs whose success does its work: an ingest builds the text of its day too. Else only the job itself."""
@@ -84,12 +86,13 @@ _JOBS = {
 }
 
 
-def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the jobs that sensors, schedules, people and the demo launch."""
+    has_hub = settings.release.hub.repository is not None
     return [
         dg.define_asset_job(
             name,
-            selection=_select(name, assets),
+            selection=_select(name, (*assets, _HUB_MODEL) if has_hub and name == RETRAIN else assets),
             description=description,
             run_tags=_build_run_tags(name),
             hooks={record_fault},

@@ -9,6 +9,7 @@ from pydantic import Field
 from habla_ml.settings.base import Cron, EnvironmentVariable, ExistingPath, Fraction, LocalPath, SettingsSection
 from habla_ml.settings.data import SpeechSources, StoreSettings
 from habla_ml.settings.hosted import HostedSettings
+from habla_ml.settings.hub import HubSettings
 
 
 class TrainingSettings(SettingsSection):
@@ -186,6 +187,7 @@ class ReleaseSettings(SettingsSection):
     keys_folder: LocalPath | None = None
     signature_days: Annotated[int, Field(ge=14, le=730)] = 90
     signature_cron: Cron = "30 4 * * 1"
+    hub: HubSettings = HubSettings()
 
 
 class EmailSettings(SettingsSection):

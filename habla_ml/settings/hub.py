@@ -1,0 +1,27 @@
+"""Settings of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from habla_ml.settings.base import EnvironmentVariable, SettingsSection
+
+HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")]
+"""Owner and name of a repository, such as `our-school/habla-andalusian`."""
+_ENDPOINT = r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$"
+
+
+class HubSettings(SettingsSection):
+    """The private repository of a hub that gets the released models; without `repository` there is none.
+
+    `token_variable` names the environment variable with a token that can write to the repository. `endpoint` is the
+    address of another hub than huggingface.co, with TLS except on this machine. `ctranslate2` is where the model for
+    Habla goes: to the folder or to the branch of that name, or nowhere.
+    """
+
+    repository: HubName | None = None
+    token_variable: EnvironmentVariable = "HF_TOKEN"  # noqa: S105 (the name of a variable)
+    endpoint: Annotated[str, Field(pattern=_ENDPOINT)] | None = None
+    ctranslate2: Literal["folder", "branch", "none"] = "folder"
