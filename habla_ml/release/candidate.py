@@ -53,6 +53,7 @@ def collect_candidate(
             recipe=record.recipe,
             snapshot=record.identity.snapshot,
             hours=record.train_hours,
+            code=record.code,
         ),
         evaluation=_describe_evaluation(gate),
         override=OverrideMetadata(**signed.model_dump(include={"signed_by", "reason", "signed_at"}))

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from habla_ml.code_identity import CodeIdentity
 from habla_ml.errors import ObjectMissingError, ReleaseError
 from habla_ml.lake import Store
 
@@ -84,6 +85,8 @@ class TrainingMetadata(PublishedRecord):
     recipe: str
     snapshot: Sha256
     hours: float
+    code: tuple[CodeIdentity, ...] = ()
+    """The code of the training's attempts, the oldest first."""
 
 
 class MeasuredRate(PublishedRecord):
@@ -147,6 +150,8 @@ class ReleaseManifest(ReleaseDraft):
     channel: str
     replaces: str | None
     """Previous version of the channel."""
+    code: CodeIdentity | None = None
+    """The code that released it; None in manifests from before this."""
     archives: Annotated[tuple[ReleaseArchive, ...], Field(min_length=1)]
 
 

@@ -19,6 +19,7 @@ from posixpath import relpath
 from typing import Any
 from urllib.parse import urlsplit
 
+from habla_ml.code_identity import read_code_identity
 from habla_ml.errors import PointerMovedError, ReleaseError
 from habla_ml.export.zip_folder import zip_folder
 from habla_ml.lake import Store, compute_digest, compute_sha256, to_canonical_json
@@ -40,7 +41,7 @@ from habla_ml.release.published import PublishedRelease, describe_release
 from habla_ml.release.signing import UNSIGNED, Signing
 from habla_ml.release.stored_files import open_release_scratch, verify_stored_file
 
-_TIME_DEPENDENT_FIELDS = {"created", "version"}
+_ATTEMPT_DEPENDENT_FIELDS = {"created", "version", "code"}
 
 
 def publish_release(
@@ -188,6 +189,7 @@ def _build_release_manifest(
         created=moment,
         channel=channel.name,
         replaces=channel.current.version if channel.current else None,
+        code=read_code_identity(),
     )
 
 
@@ -195,7 +197,7 @@ def _reuse_stored_manifest(store: Store, folder: str, manifest: ReleaseManifest)
     """Return the manifest that an interrupted attempt stored for this release, else the new one."""
     for entry in store.list(f"{folder}/manifest-"):
         found = read_manifest(store, entry.key)
-        if found.model_dump(exclude=_TIME_DEPENDENT_FIELDS) == manifest.model_dump(exclude=_TIME_DEPENDENT_FIELDS):
+        if found.model_dump(exclude=_ATTEMPT_DEPENDENT_FIELDS) == manifest.model_dump(exclude=_ATTEMPT_DEPENDENT_FIELDS):
             return found
     return manifest
 

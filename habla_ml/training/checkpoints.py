@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from habla_ml.code_identity import CodeIdentity
 from habla_ml.training.identity import RunIdentity
 
 _CHECKPOINT_PREFIX = "checkpoint-"
@@ -47,6 +48,8 @@ class CheckpointStamp(BaseModel):
     elapsed_s: float
     """Training time so far, over all attempts."""
     stopped: bool
+    code: tuple[CodeIdentity, ...] = ()
+    """The code of all attempts so far, the oldest first; each once."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib.metadata import version
-from typing import Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
-import habla_ml
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.errors import TrainingError
 from habla_ml.lake import compute_digest
@@ -16,6 +15,10 @@ from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.targets import LABEL_SEMANTICS
 
+TRAINING_CODE: Final = "0.1.0"
+"""Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
+other weights: each version is then trained again when its asset is launched. The commit is no part of the identity, since
+most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""
 _NO_REPLAY = GeneralSpeech()
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
@@ -34,7 +37,7 @@ class RunIdentity(BaseModel):
     labels: str
     seed: int
     code: str
-    """Version of habla_ml."""
+    """`TRAINING_CODE`; a version of habla_ml in earlier records."""
     packages: dict[str, str]
     first_stage: str = ""
     """Digest of the identity of the first stage; empty without one."""
@@ -65,7 +68,7 @@ class RunIdentity(BaseModel):
             replay=compute_digest(sources) if sources else "",
             labels=LABEL_SEMANTICS,
             seed=recipe.seed,
-            code=habla_ml.__version__,
+            code=TRAINING_CODE,
             packages={name: version(name) for name in _PACKAGES},
             first_stage="" if first_stage is None else first_stage.digest,
             excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",

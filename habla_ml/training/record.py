@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from habla_ml.code_identity import CodeIdentity
 from habla_ml.corpus.general_speech import SpeechSourceSummary, count_evaluation_audio
 from habla_ml.lake import Lake, catalogue
 from habla_ml.training.checkpoints import LossPoint, ValidationPoint
@@ -42,6 +43,8 @@ class TrainedRun(BaseModel):
     non_speech_clips: int = 0
     """Training clips without speech; neither in `train_clips` nor in `train_hours`."""
     general_speech: tuple[SpeechSourceSummary, ...] = ()
+    code: tuple[CodeIdentity, ...] = ()
+    """The code of all attempts, the oldest first; several where an attempt resumed under other code."""
 
     @property
     def best(self) -> ValidationPoint:

@@ -198,6 +198,7 @@ def _train_to_end(
         device=_describe_device(),
         precision=resolve_precision(run.recipe),
         general_speech=general_speech,
+        code=ended.stamp.code,
     )
 
 

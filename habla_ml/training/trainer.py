@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from habla_ml.code_identity import read_code_identity
 from habla_ml.errors import TrainingError
 from habla_ml.training.checkpoints import (
     Checkpoint,
@@ -261,6 +262,7 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
     from transformers import TrainerCallback
 
     started = time.monotonic() - (resumed.stamp.elapsed_s if resumed else 0.0)
+    code = tuple(dict.fromkeys((*(resumed.stamp.code if resumed else ()), read_code_identity())))
 
     class RunCallback(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -290,7 +292,7 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
-            stamp = CheckpointStamp(identity=run.identity, step=step, elapsed_s=elapsed_s, stopped=stopped)
+            stamp = CheckpointStamp(identity=run.identity, step=step, elapsed_s=elapsed_s, stopped=stopped, code=code)
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
             best = find_best_point(extract_validation_curve(state.log_history))
             prune_checkpoints(run.checkpoints, {best.step, step})

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from habla_ml.code_identity import read_code_identity
 from habla_ml.errors import ExportError, LakeError, ReleaseError
-from habla_ml.lake import DirectoryStore, Store
+from habla_ml.lake import DirectoryStore, Store, to_canonical_json
 from habla_ml.release.manifest import ReleaseDraft, read_manifest
 from habla_ml.release.moves import rollback
 from habla_ml.release.publish import publish_release
@@ -95,6 +96,7 @@ def test_the_manifest_lists_contents_and_evaluation(
         exclude={"archives"}
     )
     assert (manifest.version, manifest.number, manifest.channel) == ("2026.11.21-v2", 1, "stable")
+    assert manifest.code == read_code_identity()
     for archive in manifest.archives:
         store.fetch(archive.key, tmp_path / "archive.zip")
         with zipfile.ZipFile(tmp_path / "archive.zip") as content:
@@ -187,6 +189,20 @@ def test_rollback_to_a_named_release_works_both_ways_and_twice(store: Store, tmp
     assert latest(store)["sequence"] == sequence
     with pytest.raises(ReleaseError, match=r"'v7' was never released on channel stable; choose one of .*v1, .*v3"):
         rollback(store, "stable", "v7")
+
+
+def test_a_rollback_to_a_release_of_an_earlier_version_of_the_manifest_works(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    released = publish(store, tmp_path, "v1")
+    manifest = json.loads(store.read(released.manifest_key))
+    del manifest["code"], manifest["training"]["code"]
+    data = to_canonical_json(manifest)
+    store.put_if_absent("releases/v1/manifest-before.json", data)
+    stated = {"manifest_key": "releases/v1/manifest-before.json", "manifest_sha256": hashlib.sha256(data).hexdigest()}
+    (tmp_path / "cdn/channels/stable/latest.json").write_bytes(to_canonical_json({**latest(store), **stated}))
+    publish(store, tmp_path, "v2")
+    assert rollback(store, "stable").manifest_key == "releases/v1/manifest-before.json"
+    assert current(store) == "2026.11.21-v1"
 
 
 def test_a_rollback_of_an_empty_channel_is_an_error(store: Store) -> None:

@@ -12,13 +12,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
+from habla_ml.code_identity import read_code_identity
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.checkpoints import find_latest_checkpoint
 from habla_ml.training.extra_speech import ExtraSpeech
-from habla_ml.training.identity import RunIdentity
+from habla_ml.training.identity import TRAINING_CODE, RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import read_training_record
 from habla_ml.training.run import RunFolder
@@ -73,6 +74,26 @@ def test_a_trained_version_is_published_complete_and_without_training_state(
     # 9 short steps of 4 clips and 3 full ones of 2 are 42 clips of 1.475 s on average
     assert record.processed_hours * 3600 == pytest.approx(42 * 1.475, rel=0.05)
     assert read_training_record(lake, "v1") == record
+    assert record.code == (read_code_identity(),)
+
+
+def test_the_record_names_the_code_of_each_attempt_and_the_identity_none(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
+) -> None:
+    def stop_at_4(progress: Progress) -> None:
+        if progress.step == 4 and progress.loss is not None:
+            raise KeyboardInterrupt
+
+    quick = make_quick_recipe(recipe, max_steps=6)
+    with pytest.raises(KeyboardInterrupt):
+        train_version(lake, snapshot, quick, "v1", tmp_path, stop_at_4)
+    earlier = read_code_identity().model_copy(update={"commit": "1" * 40, "lock": "2" * 64})
+    [stamp] = tmp_path.glob("*/checkpoints/checkpoint-2/habla_ml.json")
+    saved = json.loads(stamp.read_text("utf-8"))
+    stamp.write_text(json.dumps({**saved, "code": [earlier.model_dump(mode="json")]}), "utf-8")
+    record = train_version(lake, snapshot, quick, "v1", tmp_path, ignore_progress)
+    assert record.code == (earlier, read_code_identity())
+    assert record.identity.code == TRAINING_CODE == "0.1.0", "a commit must not repeat a training"
 
 
 def test_the_pointer_has_tree_record_and_identity_and_a_second_call_does_no_work(
