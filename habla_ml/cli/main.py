@@ -16,6 +16,7 @@ from habla_ml.cli.doctor import doctor_command
 from habla_ml.cli.erasure import erase_command
 from habla_ml.cli.keys import keys_app
 from habla_ml.cli.label_studio import label_studio_app
+from habla_ml.cli.lineage import lineage_command
 from habla_ml.cli.models import (
     advise_command,
     compare_command,
@@ -59,6 +60,7 @@ app.command("status")(status_command)
 app.command("import")(import_command)
 app.command("export-dataset")(export_dataset_command)
 app.command("review")(review_command)
+app.command("lineage")(lineage_command)
 app.command("releases")(releases_command)
 app.command("rollback")(rollback_command)
 app.command("promote")(promote_command)

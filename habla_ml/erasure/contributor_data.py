@@ -20,6 +20,7 @@ from habla_ml.consent.register import Contributor, Register, digest_claim
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.snapshot import load_snapshot
+from habla_ml.corpus.snapshot_uses import list_snapshot_uses
 from habla_ml.errors import ObjectMissingError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import read_table
@@ -141,18 +142,18 @@ def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str
 def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersions:
     """Return the model versions whose planned or reported snapshot has any of these segments."""
     trained, evaluated = set(), set()
-    for family, version, snapshot in _list_used_snapshots(lake):
+    for use in list_snapshot_uses(lake):
         splits = {
             row["split"]
-            for row in _read_snapshot_segments(lake, snapshot, ("segment_id", "audio_sha256", "split"))
+            for row in _read_snapshot_segments(lake, use.snapshot, ("segment_id", "audio_sha256", "split"))
             if row["segment_id"] in data.segments or row["audio_sha256"] in data.sounds
         }
-        if family is catalogue.PLAN and "train" in splits:
-            trained.add(version)
-        if family is catalogue.SEALED_RESULT:
-            evaluated.update([version] if "sealed" in splits else [])
-        elif "test" in splits or (family is catalogue.PLAN and "validation" in splits):
-            evaluated.add(version)
+        if use.purpose == "training" and "train" in splits:
+            trained.add(use.version)
+        if use.purpose == "sealed evaluation":
+            evaluated.update([use.version] if "sealed" in splits else [])
+        elif "test" in splits or (use.purpose == "training" and "validation" in splits):
+            evaluated.add(use.version)
     return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
 
 
@@ -228,19 +229,10 @@ def _read_all_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
     for day in catalogue.CORPUS.keys(lake):
         if (text := load_corpus_day(lake, day)) is not None:
             yield from ({**row, "day": day} for row in read_segment_metadata(lake, text.parquet, SEGMENT_COLUMNS))
-    for snapshot in sorted({snapshot for _, _, snapshot in _list_used_snapshots(lake)}):
+    for snapshot in sorted({use.snapshot for use in list_snapshot_uses(lake)}):
         for row in _read_snapshot_segments(lake, snapshot, SEGMENT_COLUMNS):
             yield {**row, "day": ""}
 
 
 def _is_covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:
     return contributor.covers(row["session_id"], row["speaker"], row["segment_id"])
-
-
-def _list_used_snapshots(lake: Lake) -> Iterator[tuple[catalogue.PointerFamily, str, str]]:
-    """Yield pointer family, model version and snapshot id of every plan, every report and every sealed result."""
-    for family in (catalogue.PLAN, catalogue.REPORT, catalogue.SEALED_RESULT):
-        for version in family.keys(lake):
-            pointer = lake.read_pointer(family.name(version))
-            if pointer is not None:
-                yield family, version, str(pointer.value["snapshot"])

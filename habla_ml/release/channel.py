@@ -145,6 +145,11 @@ class Channel:
         return next((each for each in reversed(self.states) if each.sequence < first.sequence), None)
 
 
+def list_channels(store: Store) -> list[str]:
+    """Return the names of all channels, sorted; lists the files of all of them."""
+    return sorted({each.key.split("/")[1] for each in store.list("channels/")})
+
+
 def read_channel(store: Store, name: str) -> Channel:
     """Read the channel `name` with its history; raises `ReleaseError` for an invalid name or a damaged file."""
     if not _CHANNEL_NAME.fullmatch(name):

@@ -11,7 +11,15 @@ from typing import Any
 
 from habla_ml.errors import PointerMovedError, ReleaseError
 from habla_ml.lake import Store
-from habla_ml.release.channel import Channel, ChannelPointer, Delivery, move_channel, read_channel, sign_state
+from habla_ml.release.channel import (
+    Channel,
+    ChannelPointer,
+    Delivery,
+    list_channels,
+    move_channel,
+    read_channel,
+    sign_state,
+)
 from habla_ml.release.model_info import write_model_infos
 from habla_ml.release.published import PublishedRelease, describe_release
 from habla_ml.release.signing import UNSIGNED, Signing
@@ -121,8 +129,7 @@ def renew_signature(store: Store, channel: str, signing: Signing, now: datetime 
 
 def renew_all_signatures(store: Store, signing: Signing, now: datetime | None = None) -> list[ChannelPointer]:
     """Sign the present state of every channel anew; return the states."""
-    names = sorted({each.key.split("/")[1] for each in store.list("channels/")})
-    renewed = (renew_signature(store, name, signing, now) for name in names)
+    renewed = (renew_signature(store, name, signing, now) for name in list_channels(store))
     return [each for each in renewed if each is not None]
 
 

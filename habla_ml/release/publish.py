@@ -197,7 +197,9 @@ def _reuse_stored_manifest(store: Store, folder: str, manifest: ReleaseManifest)
     """Return the manifest that an interrupted attempt stored for this release, else the new one."""
     for entry in store.list(f"{folder}/manifest-"):
         found = read_manifest(store, entry.key)
-        if found.model_dump(exclude=_ATTEMPT_DEPENDENT_FIELDS) == manifest.model_dump(exclude=_ATTEMPT_DEPENDENT_FIELDS):
+        if found.model_dump(exclude=_ATTEMPT_DEPENDENT_FIELDS) == manifest.model_dump(
+            exclude=_ATTEMPT_DEPENDENT_FIELDS
+        ):
             return found
     return manifest
 

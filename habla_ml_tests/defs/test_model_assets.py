@@ -1,13 +1,22 @@
 """One version through every model asset; slow, because it trains, converts and decodes."""
 
+from datetime import UTC, datetime
+from functools import partial
+
 import dagster as dg
 import pytest
 
+from habla_ml.code_identity import read_code_identity
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake.factory import open_store
+from habla_ml.lineage.node import LineageBounds
+from habla_ml.lineage.trace import trace_lineage
+from habla_ml.release.override import sign_override
 from habla_ml.release.published import list_releases
+from habla_ml.training.record import read_training_record
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
 
@@ -67,6 +76,10 @@ def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_noth
     report = deployment_with_version.metadata("wer_report", "v1")
     assert report["clips decoded now"] > 0
     assert report["page"] == "https://habla.example/reports/v1"
+    for asset in (trained, report):
+        assert asset["lineage"] == "`habla-ml lineage v1`"
+    assert trained["snapshot"] == report["provenance"]["snapshot_id"]
+    assert trained["code"] == str(read_code_identity())
     assert report["WER with intervals"].startswith("![WER](data:image/png")
     assert deployment_with_version.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
     released = deployment_with_version.metadata("cdn_release", "v1")
@@ -80,6 +93,22 @@ def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_noth
     assert deployment_with_version.materialize("fine_tuned_checkpoint", "v1").success
     again = deployment_with_version.metadata("fine_tuned_checkpoint", "v1")
     assert again["checkpoint_tree"] == trained["checkpoint_tree"]
+    assert_that_a_release_names_its_ancestors(deployment_with_version)
+
+
+def assert_that_a_release_names_its_ancestors(deployment: DagsterDeployment) -> None:
+    """Release v1 by a person's decision, and follow what its metadata name."""
+    lake, settings = deployment.lake(), deployment.settings
+    reason = "It is the only version that this test trains."
+    sign_override(lake, "v1", "Ana Ruiz", reason, datetime.now(UTC), partial(decide, settings=settings.promotion))
+    assert deployment.materialize("cdn_release", "v1").success
+    released, record = deployment.metadata("cdn_release", "v1"), read_training_record(lake, "v1")
+    assert (released["released"], released["checkpoint"]) == (True, record.tree)
+    assert released["lineage"] == f"`habla-ml lineage {released['version']}`"
+    assert released["snapshot of the training"] == load_latest_snapshot(lake).id
+    assert released["code of the training"] == released["code of the release"] == str(read_code_identity())
+    found = trace_lineage(lake, open_store(settings.release.store), released["version"], LineageBounds())
+    assert found.roots[0].below[0].details["record"] == released["training record"]
 
 
 @pytest.mark.slow

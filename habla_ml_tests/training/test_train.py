@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.code_identity import read_code_identity
+from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake

@@ -7,7 +7,7 @@ import dagster as dg
 
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.plots import line
-from habla_ml.defs.presentation import plot
+from habla_ml.defs.presentation import name_lineage, plot
 from habla_ml.defs.resources import StoreResource
 from habla_ml.errors import TrainingInterruptedError
 from habla_ml.settings import Settings, save_settings
@@ -53,7 +53,12 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
             data_version=trained.data_version,
-            metadata={**(trained.metadata or {}), **_plot_curves(read_training_record(opened, version))},
+            metadata={
+                **(trained.metadata or {}),
+                **name_lineage(version),
+                "snapshot": plan.snapshot,
+                **_plot_curves(read_training_record(opened, version)),
+            },
         )
 
     return fine_tuned_checkpoint

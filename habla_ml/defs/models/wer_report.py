@@ -4,7 +4,7 @@ import dagster as dg
 
 from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
-from habla_ml.defs.presentation import link_service_page
+from habla_ml.defs.presentation import link_service_page, name_lineage
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import SERVED
 from habla_ml.settings import Settings
@@ -45,6 +45,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(evaluation.comparison.digest()),
             metadata={
                 **link_service_page(settings, f"/reports/{version}"),
+                **name_lineage(version),
                 **build_evaluation_metadata(evaluation, settings.evaluation.acceptable),
             },
         )

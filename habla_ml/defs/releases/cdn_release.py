@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from habla_ml.code_identity import read_code_identity
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
-from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, table
+from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, name_lineage, table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.registry import EXPORTERS
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
+    from habla_ml.release.manifest import ReleaseDraft
     from habla_ml.release.published import PublishedRelease
     from habla_ml.release.signing import Signing
 
@@ -52,7 +54,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         why = bullet_list(gate.reasons)
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
-            return dg.MaterializeResult(metadata={"released": False, "why": why})
+            return dg.MaterializeResult(metadata={"released": False, "why": why, **name_lineage(version)})
         draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
         delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=chosen.rollout_percent)
         where = (cdn.store(), chosen.public_url, chosen.channel)
@@ -60,7 +62,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         release = publish_release(
             *where, draft, files, work_folder=settings.work_folder, delivery=delivery, signing=signing
         )
-        metadata = _describe(settings, release, signing)
+        metadata = {**_describe(settings, release, signing), **_describe_ancestors(release, draft)}
         archives = table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"])
         return dg.MaterializeResult(
             data_version=dg.DataVersion(release.manifest_sha256),
@@ -68,6 +70,19 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return cdn_release
+
+
+def _describe_ancestors(release: "PublishedRelease", draft: "ReleaseDraft") -> dict[str, Any]:
+    return {
+        **name_lineage(release.version),
+        "checkpoint": draft.training.checkpoint,
+        "training record": draft.training.record,
+        "snapshot of the training": draft.training.snapshot,
+        "snapshot of the test": draft.evaluation.snapshot,
+        "comparison": draft.evaluation.comparison,
+        "code of the training": "; ".join(map(str, draft.training.code)) or "unknown",
+        "code of the release": str(read_code_identity()),
+    }
 
 
 def _describe(settings: Settings, release: "PublishedRelease", signing: "Signing") -> dict[str, Any]:

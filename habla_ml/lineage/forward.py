@@ -1,0 +1,92 @@
+"""From a session or a segment to every snapshot, model version and release that used it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from habla_ml.corpus.snapshot import SPLITS, Snapshot
+from habla_ml.corpus.snapshot_uses import PURPOSE_SPLITS, SnapshotUse, list_snapshot_uses
+from habla_ml.lake import Lake, Store, catalogue
+from habla_ml.lineage.node import Detail, Kind, LineageBounds, LineageNode, ReadCost
+from habla_ml.lineage.recorded_segments import FoundRecordings, find_recordings
+from habla_ml.lineage.releases import ChannelRelease, build_release_leaves, list_channel_releases
+from habla_ml.lineage.snapshot_rows import load_present_snapshot, read_snapshot_rows
+from habla_ml.model_version import is_subset_run
+
+
+def trace_recording(
+    lake: Lake, releases: Store, kind: Kind, name: str, bounds: LineageBounds, cost: ReadCost
+) -> LineageNode:
+    """Return the tree of a session or a segment.
+
+    A segment counts by its id and by its sound, since a snapshot keeps one recording of each sound. The newest snapshot
+    is in the tree even if no version uses it yet.
+
+    Raises `InputError` if the recording is not found.
+    """
+    found = find_recordings(lake, kind, name, bounds, cost)
+    uses: dict[str, list[SnapshotUse]] = defaultdict(list)
+    for use in list_snapshot_uses(lake):
+        uses[use.snapshot].append(use)
+    newest = lake.read_pointer(catalogue.SPLITS)
+    newest_id = None if newest is None else str(newest.value["snapshot"])
+    snapshots = dict.fromkeys([*uses, *([newest_id] if newest_id else [])])
+    released = list_channel_releases(releases)
+    below = []
+    for each in snapshots:
+        snapshot = load_present_snapshot(lake, each)
+        counts = Counter[str]() if snapshot is None else _count_by_split(lake, snapshot, found, bounds, cost)
+        if counts.total():
+            versions = _build_versions(uses[each], counts, released)
+            details: dict[str, Detail] = {"is_newest": each == newest_id, **_order(counts)}
+            below.append(LineageNode("snapshot", each, details, tuple(versions)))
+    return LineageNode(kind, found.id, _describe(found), tuple(below))
+
+
+def _count_by_split(
+    lake: Lake, snapshot: Snapshot, found: FoundRecordings, bounds: LineageBounds, cost: ReadCost
+) -> Counter[str]:
+    """Return the number of these segments, or of other recordings of their sounds, by split."""
+    segments, sounds = (pa.array(sorted(each), pa.string()) for each in (found.segments, found.sounds))
+    counts: Counter[str] = Counter()
+    days = None if bounds.with_copies else found.days
+    for rows in read_snapshot_rows(lake, snapshot, ["day", "segment_id", "audio_sha256", "split"], days, cost):
+        is_meant = pc.or_(
+            pc.is_in(rows["segment_id"], value_set=segments), pc.is_in(rows["audio_sha256"], value_set=sounds)
+        )
+        counts.update(each or "no split" for each in rows.filter(is_meant)["split"].to_pylist())
+    return counts
+
+
+def _build_versions(
+    uses: list[SnapshotUse], counts: Mapping[str, int], released: list[ChannelRelease]
+) -> Iterator[LineageNode]:
+    """Yield the versions that read a split with these segments."""
+    read: dict[str, dict[str, int]] = defaultdict(dict)
+    for use in uses:
+        read[use.version] |= {each: counts[each] for each in PURPOSE_SPLITS[use.purpose] if counts.get(each)}
+    for version, splits in sorted(read.items()):
+        if splits:
+            details: dict[str, Detail] = dict(_order(splits))
+            if is_subset_run(version):
+                details["trains_on_a_share_of_the_sessions"] = True
+            yield LineageNode("version", version, details, build_release_leaves(released, version))
+
+
+def _describe(found: FoundRecordings) -> dict[str, Detail]:
+    details: dict[str, Detail] = {
+        "days": list(found.days),
+        "sources": list(found.sources),
+        "segments": len(found.segments),
+        "minutes": round(found.seconds / 60, 3),
+    }
+    return details if found.kind == "session" else {"session": found.session, **details}
+
+
+def _order(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts in the order of the splits."""
+    return {name: counts[name] for name in (*SPLITS, "no split") if counts.get(name)}
