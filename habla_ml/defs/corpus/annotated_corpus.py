@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import DATA_OWNERS, recording_days
 from habla_ml.defs.presentation import column_schema, corpus_report_path, table, tabulate_counts, tabulate_violations
 from habla_ml.defs.resources import StoreResource
@@ -22,7 +23,7 @@ _ROWS_SHOWN = 100
 def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset, partitioned by day.
 
-    Its code version is the digest of the conventions, so that changed conventions mark every day stale.
+    Its code version ends with the digest of the conventions, so that changed conventions mark every day stale.
     """
     conventions = load_conventions(settings.corpus.conventions)
 
@@ -32,7 +33,7 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"parquet", "text"},
-        code_version=conventions.digest[:16],
+        code_version=f"{get_code_version('annotated_corpus')}-{conventions.digest[:16]}",
         description=(
             f"One day's human transcripts under the conventions {conventions.title}: corrections and confirmations "
             "from Habla, tables, Label Studio, devices and the service's page. Machine text is never a reference and text "

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import corpus_report_path, table, tabulate_counts, tabulate_violations, to_percent
 from habla_ml.defs.resources import StoreResource
@@ -23,7 +24,7 @@ def build_corpus_report(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"html"},
-        code_version="1",
+        code_version=get_code_version("corpus_report"),
         description=(
             "The corpus as one HTML page: hours by day, speaker, role and loudness, the annotated share, vocabulary "
             "growth, conventions, violations, and flagged segments to listen to. The file in the work folder contains "

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from habla_ml.defs.attempts import RetryPolicy, count_attempts, explain_wait
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.corpus.uploaded_clips import UPLOADS_POOL
 from habla_ml.defs.jobs import ERASE
@@ -25,7 +26,7 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
         group_name="operations",
         owners=DATA_OWNERS,
         kinds={"json"},
-        code_version="1",
+        code_version=get_code_version("erased_contributors"),
         pool=UPLOADS_POOL,
         description=(
             "Erases the contributors who withdrew their consent in the service: received clips, texts, segments and "

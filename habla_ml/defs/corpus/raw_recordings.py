@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import DATA_OWNERS, recording_days
 from habla_ml.defs.plots import histogram
 from habla_ml.defs.presentation import column_schema, plot, table
@@ -21,7 +22,7 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"parquet", "flac"},
-        code_version="1",
+        code_version=get_code_version("raw_recordings"),
         description=(
             "One day of Habla's finished sessions, copied before Habla deletes them. Each segment is stored as 16 kHz "
             "FLAC with its duration, loudness and clipping. Live sessions wait for the next tick; unusable files are "

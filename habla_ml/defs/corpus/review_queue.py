@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import REVIEW
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import link_service_page, table, tabulate_counts
@@ -31,7 +32,7 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"json", "fasterwhisper"},
-        code_version="1",
+        code_version=get_code_version("review_queue"),
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=timedelta(days=settings.monitoring.loop.review_queue_days)
         ),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.corpus.agreement import build_floor_metadata
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table
@@ -27,7 +28,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"parquet"},
-        code_version="1",
+        code_version=get_code_version("splits"),
         description=(
             "The current corpus, divided by session or enrolled student into train, validation and test by hours. A "
             "part of the test sessions is sealed for the release. A group is assigned once, recorded in a ledger and "

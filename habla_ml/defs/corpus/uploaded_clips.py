@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.corpus.partition_requests import ChangedPartition, RequestedJob, request_partitions
 from habla_ml.defs.jobs import INGEST_UPLOADS
 from habla_ml.defs.partitions import DATA_OWNERS, received_hours, recording_days
@@ -45,7 +46,7 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         owners=DATA_OWNERS,
         kinds={"parquet", "flac"},
-        code_version="1",
+        code_version=get_code_version("uploaded_clips"),
         pool=UPLOADS_POOL,
         description=(
             "One UTC hour of clips that the service received, decoded and stored as segments of the day of their "

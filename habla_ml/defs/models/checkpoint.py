@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.plots import line
 from habla_ml.defs.presentation import name_lineage, plot
@@ -30,7 +31,7 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"pytorch", "huggingface"},
         pool=_TRAINING_POOL,
-        code_version="1",
+        code_version=get_code_version("fine_tuned_checkpoint"),
         description=(
             "Whisper fine-tuned on the train split by the recipe, after a first stage on general speech where the "
             "recipe has one. Snapshot and recipe are pinned at the version's first training. The best checkpoint by "

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
@@ -28,7 +29,7 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},
-        code_version="1",
+        code_version=get_code_version("engine_comparison"),
         description=(
             "A paired comparison of any versions, engines, options and quantisations on the same speech: error rates "
             "with intervals, speed, memory, cost, and which acceptance bounds are met. Choose the models in the "

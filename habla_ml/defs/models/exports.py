@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
@@ -24,7 +25,7 @@ def _build_export(settings: Settings, exporter: Exporter, facts: ExportAsset) ->
         group_name="models",
         owners=MODEL_OWNERS,
         kinds=set(facts.kinds),
-        code_version="1",
+        code_version=get_code_version(facts.name),
         description=facts.description,
     )
     def export(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:

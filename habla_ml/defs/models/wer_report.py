@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import link_service_page, name_lineage
@@ -19,7 +20,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},
-        code_version="1",
+        code_version=get_code_version("wer_report"),
         description=(
             "Base model, current release and this version on the newest test set, decoded as served: WER, orthographic "
             "WER and CER with 95 % intervals over sessions, slices, forgetting on general Spanish, examples to listen "

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml.defs.partitions import DATA_OWNERS
@@ -25,7 +26,7 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
         group_name="operations",
         owners=DATA_OWNERS,
         kinds={"markdown"},
-        code_version="1",
+        code_version=get_code_version("loop_status"),
         description=(
             "The state of the loop at a glance: hours until the next version, what waits, what failed, what is set "
             "aside, what comes next, the released version and how far the oldest recording that is not in the lake is "

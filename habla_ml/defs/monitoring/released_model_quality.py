@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import WATCH
 from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS
@@ -26,7 +27,7 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},
-        code_version="1",
+        code_version=get_code_version("released_model_quality"),
         description=(
             "The version on the release channel, week by week since its release: its word error rate on corrections "
             "that it was not trained on, with 95 % intervals, against its level at the release; and whether loudness, "

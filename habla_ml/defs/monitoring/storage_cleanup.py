@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import CLEAN_UP
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, show_table
@@ -20,7 +21,7 @@ def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
         group_name="operations",
         owners=DATA_OWNERS,
         kinds={"json"},
-        code_version="1",
+        code_version=get_code_version("storage_cleanup"),
         description=(
             "Removes temporary folders of killed runs, local copies of models that are not used, scratch files of "
             "published trainings, superseded objects in the lake and release files that no channel names. Nothing is "

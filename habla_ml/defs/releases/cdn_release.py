@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from habla_ml.code_identity import read_code_identity
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, name_lineage, table
 from habla_ml.defs.resources import StoreResource
@@ -29,7 +30,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         group_name="releases",
         owners=RELEASE_OWNERS,
         kinds={"s3" if chosen.store.url.startswith("s3://") else "file", "zip"},
-        code_version="1",
+        code_version=get_code_version("cdn_release"),
         description=(
             "The version on the CDN: archives and manifest under immutable names, read back and verified, then "
             f"channels/{chosen.channel}/latest.json is replaced. The promotion rule is computed again from the stored "

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import RENEW_SIGNATURES
 from habla_ml.defs.partitions import RELEASE_OWNERS
 from habla_ml.defs.presentation import link_service_page, table
@@ -20,7 +21,7 @@ def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
         group_name="releases",
         owners=RELEASE_OWNERS,
         kinds={"s3" if settings.release.store.url.startswith("s3://") else "file", "json"},
-        code_version="1",
+        code_version=get_code_version("channel_signatures"),
         description=(
             f"Signs the present state of each channel anew, for {days} days. An app installs nothing after that time, so "
             "that nobody can hold it at an old state. The channel does not move, and no file of a release is written."

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.resources import StoreResource
 from habla_ml.settings import Settings
@@ -17,7 +18,7 @@ def build_hub_model(settings: Settings, repository: str) -> dg.AssetsDefinition:
         group_name="releases",
         owners=RELEASE_OWNERS,
         kinds={"huggingface"},
-        code_version="1",
+        code_version=get_code_version("hub_model"),
         description=(
             f"The released version in the private repository {repository}: one commit with the checkpoint, the model for "
             "Habla and a model card, and then the version's tag. A repetition changes nothing. A version that was not "

@@ -1,0 +1,117 @@
+"""The version of each asset's code, and the modules that decide what the asset computes.
+
+Raise a version when the same inputs give another result. Dagster then shows what was made before as stale. A change that
+only moves, renames, speeds up or explains code keeps its version. `python -m tools.asset_code` lists the assets whose
+modules changed since the last decision, and a test fails until there is one.
+
+Some stages repeat work by a version of their own, which is then raised too: `_READER_VERSION` of recordings,
+`_BUILDER_VERSION` of the corpus, `TRAINING_CODE`, `SCORER_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class AssetCode:
+    """The code of an asset."""
+
+    version: str
+    modules: tuple[str, ...]
+    """Below `habla_ml`; a package counts with all modules in it. Modules that only store, show or orchestrate are not here."""
+
+
+_SEGMENTS: Final = ("audio", "recordings.days", "recordings.segments")
+_SCORES: Final = ("evaluation.comparison", "evaluation.metrics", "evaluation.scoring", "transcription")
+
+ASSET_CODE: Final[Mapping[str, AssetCode]] = {
+    "raw_recordings": AssetCode(
+        "1",
+        (*_SEGMENTS, "recordings.day_reader", "recordings.ingest", "recordings.metadata", "recordings.sessions"),
+    ),
+    "uploaded_clips": AssetCode("1", (*_SEGMENTS, "recordings.upload_names", "recordings.uploads")),
+    "annotated_corpus": AssetCode(
+        "1", ("annotation.events", "annotation.sources", "corpus.build", "corpus.conventions", "corpus.violations")
+    ),
+    "splits": AssetCode(
+        "1",
+        (
+            "audio.fingerprint",
+            "corpus.copies",
+            "corpus.fingerprint_index",
+            "corpus.near_duplicates",
+            "corpus.overlap",
+            "corpus.planned_splits",
+            "corpus.snapshot",
+            "corpus.speakers",
+            "corpus.split_assignment",
+            "corpus.split_ledger",
+            "corpus.splits",
+        ),
+    ),
+    "review_queue": AssetCode("1", ("review",)),
+    "corpus_report": AssetCode("1", ("corpus.quality", "corpus.report", "corpus.report_page")),
+    "erased_contributors": AssetCode("1", ("erasure",)),
+    "fine_tuned_checkpoint": AssetCode(
+        "1",
+        (
+            "training.checkpoints",
+            "training.clips",
+            "training.evaluation_audio",
+            "training.extra_speech",
+            "training.first_stage",
+            "training.identity",
+            "training.model_folder",
+            "training.recipe",
+            "training.run",
+            "training.targets",
+            "training.train",
+            "training.trainer",
+            "training.windows",
+        ),
+    ),
+    "ctranslate2_model": AssetCode("1", ("export.ctranslate2", "export.prepare")),
+    "coreml_zip": AssetCode(
+        "1", ("export.coreml", "export.prepare", "export.tokenizer_vocabulary", "export.zip_folder")
+    ),
+    "wer_report": AssetCode("1", (*_SCORES, "evaluation.promotion", "evaluation.run")),
+    "engine_comparison": AssetCode("1", (*_SCORES, "evaluation.run")),
+    "cdn_release": AssetCode(
+        "1",
+        (
+            "evaluation.promotion",
+            "release.archive",
+            "release.candidate",
+            "release.channel",
+            "release.gate",
+            "release.manifest",
+            "release.publish",
+            "release.sealed",
+            "release.stale_evidence",
+        ),
+    ),
+    "channel_signatures": AssetCode("1", ("release.channel", "release.moves", "release.signing")),
+    "hub_model": AssetCode("1", ("release.hub",)),
+    "released_model_quality": AssetCode(
+        "1",
+        (
+            "monitoring.drift",
+            "monitoring.inputs",
+            "monitoring.quality",
+            "monitoring.released_model",
+            "monitoring.weeks",
+        ),
+    ),
+    "storage_cleanup": AssetCode("1", ("cleanup",)),
+    "loop_status": AssetCode("1", ("monitoring.status.loop_status",)),
+}
+
+
+def get_code_version(asset: str) -> str:
+    """Return the version of an asset's code; raises `LookupError` for one that `ASSET_CODE` does not list."""
+    if asset not in ASSET_CODE:
+        raise LookupError(f"asset {asset} has no code version; add it to ASSET_CODE in habla_ml/defs/code_versions.py")
+    return ASSET_CODE[asset].version
