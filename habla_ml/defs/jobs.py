@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from habla_ml.defs.run_faults import record_fault
-from habla_ml.export.registry import EXPORTERS, SERVED
+from habla_ml.export.registry import SERVED, list_asset_exporters
 from habla_ml.settings import Settings
 
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
@@ -28,13 +28,8 @@ _RECORDINGS = "raw_recordings"
 SESSIONS_WAIT, SESSIONS_AT_RISK = "finished_sessions_are_ingested", "unsaved_sessions_are_far_from_deletion"
 LOOP_CHECKS = (SESSIONS_WAIT, SESSIONS_AT_RISK)
 """Checks of `raw_recordings` that must run when no recording is ingested."""
-MODEL_ASSETS = (
-    "fine_tuned_checkpoint",
-    *(each.asset_name for each in EXPORTERS if each.asset),
-    "wer_report",
-    "cdn_release",
-)
-_HUB_MODEL = "hub_model"
+_EXPORTS, _HUB_MODEL = "exports", "hub_model"
+"""In a selection: the export formats that the settings name, and the repository of the Hub if they name one."""
 
 DONE_BY = {CORRECT: (CORRECT, INGEST)}
 """Job → the jobs whose success does its work: an ingest builds the text of its day too. Else only the job itself."""
@@ -68,7 +63,10 @@ _JOBS = {
         ("annotated_corpus",),
         "One day's text again, after new corrections or changed conventions. No audio is read.",
     ),
-    RETRAIN: (("splits", *MODEL_ASSETS), "A new snapshot, then one model version from training to release."),
+    RETRAIN: (
+        ("splits", "fine_tuned_checkpoint", _EXPORTS, "wer_report", "cdn_release", _HUB_MODEL),
+        "A new snapshot, then one model version from training to release.",
+    ),
     RESCORE: (
         ("splits", "wer_report"),
         "A new snapshot, then the score of one model version on it; cached hypotheses are not decoded again.",
@@ -88,17 +86,25 @@ _JOBS = {
 
 def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the jobs that sensors, schedules, people and the demo launch."""
-    has_hub = settings.release.hub.repository is not None
     return [
         dg.define_asset_job(
             name,
-            selection=_select(name, (*assets, _HUB_MODEL) if has_hub and name == RETRAIN else assets),
+            selection=_select(name, list_job_assets(name, settings)),
             description=description,
             run_tags=_build_run_tags(name),
             hooks={record_fault},
         )
-        for name, (assets, description) in _JOBS.items()
+        for name, (_, description) in _JOBS.items()
     ]
+
+
+def list_job_assets(job: str, settings: Settings) -> tuple[str, ...]:
+    """Return the names of a job's assets, in the order of its steps."""
+    chosen = {
+        _EXPORTS: [each.asset_name for each in list_asset_exporters(settings.export)],
+        _HUB_MODEL: [_HUB_MODEL] if settings.release.hub.repository is not None else [],
+    }
+    return tuple(asset for name in _JOBS[job][0] for asset in chosen.get(name, [name]))
 
 
 def _select(job: str, assets: Sequence[str]) -> dg.AssetSelection:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.jobs import CORRECT, INGEST, INGEST_UPLOADS, MODEL_ASSETS, RETRAIN
+from habla_ml.defs.jobs import CORRECT, INGEST, INGEST_UPLOADS, RETRAIN, list_job_assets
 from habla_ml.defs.runs import run_job, tick
 from habla_ml.demo.homework import send_homework
 from habla_ml.demo.lessons import PEOPLE_SEED, write_first_phase, write_second_phase
@@ -155,7 +155,7 @@ def _print_summary(console: Console, run: DemoRun, newest: str, seconds: float) 
     comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), newest)
     _print_heading(console, "Results")
     console.print(_build_versions_table(comparison))
-    console.print(_build_timings_table(run.step_seconds))
+    console.print(_build_timings_table(settings, run.step_seconds))
     store = open_store(settings.release.store)
     for release in reversed(list_releases(store, settings.release.channel)):
         _print_release(console, release)
@@ -187,10 +187,10 @@ def _format_interval(rate: Interval | None) -> str:
     return f"{100 * rate.value:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
-def _build_timings_table(step_seconds: Mapping[tuple[str, str], float]) -> Table:
+def _build_timings_table(settings: Settings, step_seconds: Mapping[tuple[str, str], float]) -> Table:
     versions = sorted({name for name, _ in step_seconds if name.startswith("v")})
     table = Table("step", *versions, title="Seconds per step")
-    for step in ("splits", *MODEL_ASSETS):
+    for step in list_job_assets(RETRAIN, settings):
         table.add_row(step, *(f"{step_seconds[version, step]:.1f}" for version in versions))
     ingest = sum(seconds for (name, _), seconds in step_seconds.items() if name not in versions)
     table.caption = f"recordings and text of all days: {ingest:.1f} s"

@@ -69,6 +69,8 @@ class ArchiveFormat:
     specification_version: int | None = None
     """Of Core ML."""
     minimum_ios: str | None = None
+    parity: Mapping[str, float] | None = None
+    """Measured differences from the checkpoint, for formats that were executed here."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Exporter:
     convert: Callable[[Path, Path, ExportOptions, Progress], ConvertedModel]
     """Convert a Transformers folder. Temporary files and the result go below the second path, an existing folder. A
     format that can be executed here is also verified. Raises `ExportError`."""
-    configured_quantisation: Callable[[ExportSettings], str] | None = None
-    """Reads the settings; None where the format has one weight type."""
+    configured_quantisation: Callable[[ExportSettings], str | None] | None = None
+    """Reads the settings; None where the format has one weight type. It returns None for a format that is left out."""
     asset: ExportAsset | None = None
     """None: converted only for a model comparison."""
     describe_archive: Callable[[PublishedExport], ArchiveFormat] | None = None
@@ -96,6 +98,10 @@ class Exporter:
         """Name of the asset that makes it, for messages and dependencies."""
         return self.name if self.asset is None else self.asset.name
 
+    def is_enabled(self, settings: ExportSettings) -> bool:
+        """Return whether the settings make it for each model version."""
+        return self.configured_quantisation is None or self.configured_quantisation(settings) is not None
+
     def build_options(self, settings: ExportSettings, quantisation: str | None = None) -> ExportOptions:
         """Return the options of the settings, or those with another quantisation.
 
@@ -104,7 +110,7 @@ class Exporter:
         """
         if quantisation is None:
             read = self.configured_quantisation
-            quantisation = self.quantisations[0] if read is None else read(settings)
+            quantisation = (read and read(settings)) or self.quantisations[0]
         if quantisation not in self.quantisations:
             raise ExportError(
                 f"quantisation {quantisation!r} is unknown for a {self.title}; choose one of "

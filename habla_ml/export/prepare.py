@@ -20,6 +20,15 @@ from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, list_langu
 if TYPE_CHECKING:
     import torch
 
+COMPANION_FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+"""What a prepared folder has beside the weights, and an app needs beside the programs."""
+
 _LOADABLE_TOKENIZERS = ("WhisperTokenizer", "WhisperTokenizerFast")
 _LOCAL_PATH_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 _EXTRACTOR_DEFAULTS: dict[str, Any] = {

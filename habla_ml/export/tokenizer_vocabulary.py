@@ -23,6 +23,8 @@ _REQUIRED_TOKENS = (
     "<|startofprev|>",
     "<|notimestamps|>",
 )
+_TIMESTAMPS = 1501
+"""From `<|0.00|>` to `<|30.00|>`."""
 _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")
 
 
@@ -38,14 +40,34 @@ class TokenizerVocabulary:
         """Raise `ExportError` unless these are all tokens of a model, or all before the timestamps.
 
         OpenAI's older tokenizer files stop before the timestamps. Converters name the missing tokens correctly in this
-        case only.
+        case only. Engines take every id after `<|notimestamps|>` for a time, and the sizes of a vocabulary decide
+        which ids they use.
         """
         before_timestamps = self.ids["<|notimestamps|>"] + 1
+        times, largest = vocab_size - before_timestamps, max(WHISPERKIT_VOCAB_SIZES)
+        if times != _TIMESTAMPS or vocab_size > largest:
+            raise ExportError(
+                f"The model of {self.path} has vocab_size {vocab_size}, {times} of them after <|notimestamps|>; engines "
+                f"expect at most {largest}, and exactly the {_TIMESTAMPS} timestamps there. Never extend a vocabulary: "
+                "train from a Whisper with its own tokenizer."
+            )
         if len(self.ids) not in (before_timestamps, vocab_size):
             raise ExportError(
                 f"{self.path} has {len(self.ids)} tokens; a model of vocab_size {vocab_size} needs {vocab_size}, or "
                 f"the {before_timestamps} before the timestamps. Never extend a vocabulary: use the tokenizer of the "
                 "base model."
+            )
+
+    def check_timestamps(self) -> None:
+        """Raise `ExportError` unless the tokenizer names the timestamps too, from `<|0.00|>` to `<|30.00|>`.
+
+        WhisperKit takes an unknown `<|0.00|>` for `<|endoftext|>`, and then every special token for a time.
+        """
+        first = self.ids["<|notimestamps|>"] + 1
+        if (self.ids.get("<|0.00|>"), self.ids.get("<|30.00|>")) != (first, first + _TIMESTAMPS - 1):
+            raise ExportError(
+                f"{self.path} has no <|0.00|> to <|30.00|> from id {first} on: WhisperKit would take every special token "
+                "for a time. Copy tokenizer.json from the base model's newest revision, which has them."
             )
 
 

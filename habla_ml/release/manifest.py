@@ -38,6 +38,8 @@ class ArchiveMetadata(PublishedRecord):
     specification_version: int | None = None
     """Of Core ML."""
     minimum_ios: str | None = None
+    parity: dict[str, float] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Measured differences from the checkpoint. Not inside the archive, whose bytes depend on the checkpoint only."""
 
 
 class ArchivedFile(PublishedRecord):

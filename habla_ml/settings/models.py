@@ -163,9 +163,14 @@ class AdviceSettings(SettingsSection):
 
 
 class ExportSettings(SettingsSection):
-    """Quantisation for Habla, and the time limit of the Core ML conversion."""
+    """Quantisation for Habla, phones and onnxruntime, and the time limit of the Core ML conversion.
+
+    With `onnx_quantisation`, each version is also exported to ONNX and released.
+    """
 
     ctranslate2_quantisation: str = "int8"
+    coreml_quantisation: Literal["float16", "int8", "palettised-6bit"] = "float16"
+    onnx_quantisation: Literal["float32", "int8"] | None = None
     coreml_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
 
 

@@ -80,6 +80,7 @@ def train_and_export(lake: Lake, folder: Path, content: str = "") -> None:
         size_bytes=1,
         mended=[],
         model_format="mlpackage",
+        parity={"encoder_psnr_db": 71.6, "same_argmax": 8},
     )
 
 
@@ -270,6 +271,9 @@ def test_the_checked_artefacts_are_published(lake: Lake, tmp_path: Path, phone: 
     if phone:
         assert store.read(manifest.archives[0].key) == checked["coreml"].read_bytes()
         assert (manifest.archives[0].minimum_ios, manifest.archives[0].specification_version) == ("16.0", 7)
+        assert manifest.archives[0].parity == {"encoder_psnr_db": 71.6, "same_argmax": 8}
+    assert served.parity is None
+    assert b'"parity":null' not in store.read(released.manifest_key), "as in manifests of earlier versions"
     assert manifest.training.checkpoint == gate.checkpoint.value["tree"]
     assert manifest.evaluation.wer.low <= manifest.evaluation.wer.value <= manifest.evaluation.wer.high
     change = gate.comparison.change("base")

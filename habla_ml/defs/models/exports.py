@@ -7,14 +7,14 @@ from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
 from habla_ml.export.exporter import ExportAsset, Exporter, PublishedExport
-from habla_ml.export.registry import EXPORTERS
+from habla_ml.export.registry import list_asset_exporters
 from habla_ml.lake import Lake, catalogue
 from habla_ml.settings import Settings
 
 
 def build_exports(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Build the asset of each format that has one."""
-    return [_build_export(settings, each, each.asset) for each in EXPORTERS if each.asset is not None]
+    """Build the asset of each format that has one and is enabled."""
+    return [_build_export(settings, each, each.asset) for each in list_asset_exporters(settings.export) if each.asset]
 
 
 def _build_export(settings: Settings, exporter: Exporter, facts: ExportAsset) -> dg.AssetsDefinition:

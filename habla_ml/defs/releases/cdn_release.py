@@ -11,7 +11,7 @@ from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, name_lineage, table
 from habla_ml.defs.resources import StoreResource
-from habla_ml.export.registry import EXPORTERS
+from habla_ml.export.registry import list_asset_exporters
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         partitions_def=model_versions,
-        deps=["wer_report", *(each.asset_name for each in EXPORTERS if each.asset)],
+        deps=["wer_report", *(each.asset_name for each in list_asset_exporters(settings.export))],
         group_name="releases",
         owners=RELEASE_OWNERS,
         kinds={"s3" if chosen.store.url.startswith("s3://") else "file", "zip"},

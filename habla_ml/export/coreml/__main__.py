@@ -9,18 +9,20 @@ from pathlib import Path
 
 from habla_ml.errors import ExportError, HablaError
 from habla_ml.export.coreml.process import ConversionResult, format_error, write_result
+from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
 from habla_ml.process import die_with_parent
 
 
-def _convert_and_verify(checkpoint: Path, out: Path) -> None:
+def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str) -> None:
     from habla_ml.export.coreml.contract import find_contract_problems
     from habla_ml.export.coreml.convert import convert_to_coreml
-    from habla_ml.export.coreml.verify import find_parity_problems, verify_coreml
+    from habla_ml.export.coreml.verify import verify_coreml
+    from habla_ml.export.programs.parity import find_parity_problems
 
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    prepared = convert_to_coreml(checkpoint, out, progress)
+    prepared = convert_to_coreml(checkpoint, out, quantisation, progress)
     problems = find_contract_problems(out, prepared.folder)
     if problems:
         raise ExportError(
@@ -29,13 +31,17 @@ def _convert_and_verify(checkpoint: Path, out: Path) -> None:
         )
     progress("contract: every input and output has the expected name, shape and type")
     parity = verify_coreml(out, prepared.folder, progress)
-    problems = find_parity_problems(parity)
+    problems = find_parity_problems(parity, COREML_QUANTISATIONS[quantisation].bounds)
     if problems:
         raise ExportError(
-            f"The Core ML programs of {checkpoint} differ too much from it: {' '.join(problems)} Do not release them; "
-            "check the installed versions of torch and coremltools against constraints.txt."
+            f"The Core ML programs of {checkpoint} in {quantisation} differ too much from it: {' '.join(problems)} "
+            + (
+                "Do not release them; check the installed versions of torch and coremltools against constraints.txt."
+                if quantisation == "float16"
+                else "Set export.coreml_quantisation to a larger type."
+            )
         )
-    write_result(out, ConversionResult(parity, prepared.repairs))
+    write_result(out, ConversionResult(quantisation, parity, prepared.repairs))
 
 
 def main() -> int:
@@ -43,13 +49,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m habla_ml.export.coreml", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a Transformers Whisper folder, adapters merged")
     parser.add_argument("out", type=Path, help="a folder that does not exist yet")
+    parser.add_argument("--quantisation", choices=COREML_QUANTISATIONS, default="float16", help="type of the weights")
     parser.add_argument("--parent-pid", type=int, help="process to end with")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         if arguments.parent_pid is not None:
             die_with_parent(arguments.parent_pid)
-        _convert_and_verify(arguments.checkpoint, arguments.out)
+        _convert_and_verify(arguments.checkpoint, arguments.out, arguments.quantisation)
     except HablaError as error:
         print(format_error(error), file=sys.stderr, flush=True)
         return 1

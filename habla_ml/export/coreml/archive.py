@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import MINIMUM_IOS, MODEL_NAMES, SPECIFICATION_VERSION, read_model_shape
+from habla_ml.export.coreml.contract import MINIMUM_IOS, SPECIFICATION_VERSION
 from habla_ml.export.coreml.process import ConversionResult, run_conversion
+from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
 from habla_ml.export.exporter import (
     ArchiveFormat,
     ConvertedModel,
@@ -22,17 +23,12 @@ from habla_ml.export.exporter import (
     Progress,
     PublishedExport,
 )
+from habla_ml.export.prepare import COMPANION_FILES
+from habla_ml.export.programs.interface import PROGRAM_NAMES, read_model_shape
 from habla_ml.export.tokenizer_vocabulary import WHISPERKIT_VOCAB_SIZES
 from habla_ml.export.zip_folder import list_folder, zip_folder
 from habla_ml.lake import compute_sha256
 
-_COMPANION_FILES = (
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 _FILE_MODE = 0o100644
 _COMPILE_TIMEOUT_S = 600
 _FIND_TIMEOUT_S = 30
@@ -41,10 +37,11 @@ _FIND_TIMEOUT_S = 30
 def build_coreml_archive(checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress) -> ConvertedModel:
     """Convert a checkpoint in a child process, verify it, and zip it for the phone; see `Exporter.convert`.
 
-    Needs three times the checkpoint's size on disk. The same checkpoint and origin give the same bytes on one machine.
+    Needs three times the checkpoint's size on disk. The same checkpoint, quantisation and origin
+    give the same bytes on any machine without Apple's compiler.
     """
     converted = scratch / "converted"
-    conversion = run_conversion(checkpoint, converted, options.timeout_s, progress)
+    conversion = run_conversion(checkpoint, converted, options.timeout_s, progress, options.quantisation)
     return write_archive(converted, conversion, scratch / "archive.zip", options.origin, progress)
 
 
@@ -53,7 +50,8 @@ def write_archive(
 ) -> ConvertedModel:
     """Zip the converted programs, compiled where Apple's compiler is installed.
 
-    `run_conversion` filled the folder `converted`; the programs are moved out of it. The manifest contains `origin`.
+    `run_conversion` filled the folder `converted`; the programs are moved out of it. The manifest contains `origin`, and
+    nothing that was measured: its last digits depend on the machine. The parity is in the returned details.
 
     Raises:
         ExportError: Apple's compiler failed.
@@ -61,37 +59,34 @@ def write_archive(
     content = converted / "archive"
     content.mkdir()
     model_format = _add_models(converted, content, progress)
-    for name in _COMPANION_FILES:
+    for name in COMPANION_FILES:
         shutil.copyfile(converted / "checkpoint" / name, content / name)
     vocab_size = read_model_shape(converted / "checkpoint").vocab_size
-    details: dict[str, Any] = {
+    content_details: dict[str, Any] = {
         "model_format": model_format,
         "vocab_size": vocab_size,
         "has_whisperkit_vocab_size": vocab_size in WHISPERKIT_VOCAB_SIZES,
-        "parity": asdict(conversion.parity),
         "files": [
             {"path": name, "size_bytes": path.stat().st_size, "sha256": compute_sha256(path)}
             for name, path in list_folder(content)
         ],
     }
-    parity = {
-        key: value if isinstance(value, int) else float(f"{value:.3g}") for key, value in details["parity"].items()
-    }
     manifest = {
-        **details,
-        "manifest_version": 1,
+        **content_details,
+        "manifest_version": 2,
         "identity": dict(origin),
         "must_be_compiled_by_the_app": model_format == "mlpackage",
         "specification_version": SPECIFICATION_VERSION,
         "minimum_ios": f"{MINIMUM_IOS}.0",
+        "quantisation": conversion.quantisation,
         "precision": "float16, MelSpectrogram float32 inside",
-        "models": list(MODEL_NAMES),
-        "parity": parity,
+        "models": list(PROGRAM_NAMES),
         "mended": list(conversion.repairs),
     }
     (content / "manifest.json").write_text(
         json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    details = {**content_details, "parity": asdict(conversion.parity)}
     progress(f"coreml: packing the archive of .{model_format}")
     return ConvertedModel(zip_folder(content, zip_path, _FILE_MODE), conversion.repairs, details)
 
@@ -102,7 +97,7 @@ def _add_models(converted: Path, content: Path, progress: Progress) -> str:
     has_compiler = shutil.which("xcrun") is not None and (
         subprocess.run(find, capture_output=True, timeout=_FIND_TIMEOUT_S, check=False).returncode == 0
     )
-    for name in MODEL_NAMES:
+    for name in PROGRAM_NAMES:
         package = converted / f"{name}.mlpackage"
         if not has_compiler:
             package.rename(content / package.name)
@@ -136,8 +131,9 @@ COREML: Final = Exporter(
     name="coreml",
     title="Core ML archive",
     stored_as="archive",
-    quantisations=("float16",),
+    quantisations=tuple(COREML_QUANTISATIONS),
     convert=build_coreml_archive,
+    configured_quantisation=lambda settings: settings.coreml_quantisation,
     asset=ExportAsset(
         name="coreml_zip",
         description=(
@@ -149,6 +145,6 @@ COREML: Final = Exporter(
         summarise=_summarise,
     ),
     describe_archive=lambda export: ArchiveFormat(
-        export.details["model_format"], SPECIFICATION_VERSION, f"{MINIMUM_IOS}.0"
+        export.details["model_format"], SPECIFICATION_VERSION, f"{MINIMUM_IOS}.0", export.details.get("parity")
     ),
 )

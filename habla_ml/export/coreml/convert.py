@@ -6,12 +6,19 @@ import json
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import MODEL_NAMES, ProgramInterface, build_contract, read_model_shape
+from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
 from habla_ml.export.exporter import Progress
 from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
+from habla_ml.export.programs.interface import (
+    PROGRAM_NAMES,
+    ProgramInterface,
+    build_interfaces,
+    read_model_shape,
+)
+from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,46 +26,37 @@ if TYPE_CHECKING:
 _PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
 
 
-def convert_to_coreml(checkpoint: Path, out: Path, progress: Progress) -> PreparedCheckpoint:
-    """Write a Whisper checkpoint as `<name>.mlpackage` for each of `MODEL_NAMES`.
+def convert_to_coreml(checkpoint: Path, out: Path, quantisation: str, progress: Progress) -> PreparedCheckpoint:
+    """Write a Whisper checkpoint as `<name>.mlpackage` for each of `PROGRAM_NAMES`.
 
-    Weights and arithmetic are float16. Only the mel spectrogram computes in float32, because its floor of 1e-10
-    underflows in float16 and quiet audio would be lost. Needs four times the checkpoint in memory (4 GB for
-    whisper-small), so run it in a child process. `out` must not exist; `out/checkpoint` is the prepared checkpoint.
+    The weights of encoder and decoder have the type `quantisation`, a key of `COREML_QUANTISATIONS`; arithmetic is
+    float16. Only the mel spectrogram computes in float32, because its floor of 1e-10 underflows in float16 and quiet
+    audio would be lost. Needs four times the checkpoint in memory (4 GB for whisper-small), so run it in a child
+    process. `out` must not exist; `out/checkpoint` is the prepared checkpoint.
 
     Raises:
-        ExportError: The checkpoint cannot be prepared or converted.
+        ExportError: The checkpoint cannot be prepared or converted, or its tokenizer ends before the timestamps.
     """
+    from habla_ml.export.programs.modules import load_modules
+
     prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
-    interfaces = build_contract(read_model_shape(prepared.folder))
-    modules = _load_modules(prepared.folder)
-    for name in MODEL_NAMES:
+    read_tokenizer_vocabulary(prepared.folder / "tokenizer.json").check_timestamps()
+    interfaces = build_interfaces(read_model_shape(prepared.folder))
+    modules = load_modules(prepared.folder)
+    for name in PROGRAM_NAMES:
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"
-        _convert_module(modules.pop(name), interfaces[name], package, float32=name == "MelSpectrogram")
+        is_mel = name == "MelSpectrogram"
+        model = _convert_module(modules.pop(name), interfaces[name], name, float32=is_mel)
+        compress = None if is_mel else COREML_QUANTISATIONS[quantisation].compress
+        (model if compress is None else compress(model)).save(str(package))
         _normalise_package(package)
         size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
         progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
     return prepared
 
 
-def _load_modules(checkpoint: Path) -> dict[str, nn.Module]:
-    import torch
-    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
-
-    from habla_ml.export.coreml.modules import AudioEncoder, MelSpectrogram, TextDecoder
-
-    model = WhisperForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint)
-    generation = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8"))
-    return {
-        "MelSpectrogram": MelSpectrogram(torch.from_numpy(extractor.mel_filters)).eval(),
-        "AudioEncoder": AudioEncoder(model).eval(),
-        "TextDecoder": TextDecoder(model, generation["alignment_heads"]).eval(),
-    }
-
-
-def _convert_module(module: nn.Module, interface: ProgramInterface, package: Path, *, float32: bool) -> None:
+def _convert_module(module: nn.Module, interface: ProgramInterface, name: str, *, float32: bool) -> Any:
     import coremltools as ct
     import numpy as np
     import torch
@@ -70,7 +68,7 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, package: Pat
     with torch.no_grad():
         traced = torch.jit.trace(module, examples, check_trace=False)
     try:
-        model = ct.convert(
+        return ct.convert(
             traced,
             convert_to="mlprogram",
             inputs=[ct.TensorType(each.name, each.shape, dtype=types[each.dtype]) for each in interface.inputs],
@@ -81,10 +79,9 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, package: Pat
         )
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as failed:
         raise ExportError(
-            f"coremltools could not convert {package.stem}: {failed}. Check the installed versions of torch and "
+            f"coremltools could not convert {name}: {failed}. Check the installed versions of torch and "
             "coremltools against constraints.txt."
         ) from failed
-    model.save(str(package))
 
 
 def _normalise_package(package: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.verify import CoreMLParity
 from habla_ml.export.exporter import Progress
+from habla_ml.export.programs.parity import ProgramParity
 
 _RESULT_NAME = "conversion.json"
 _ERROR_PREFIX = "error: "
@@ -25,11 +25,14 @@ _ERROR_PREFIX = "error: "
 class ConversionResult:
     """Result of the child process."""
 
-    parity: CoreMLParity
+    quantisation: str
+    parity: ProgramParity
     repairs: tuple[str, ...]
 
 
-def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Progress) -> ConversionResult:
+def run_conversion(
+    checkpoint: Path, out: Path, timeout_s: float, progress: Progress, quantisation: str = "float16"
+) -> ConversionResult:
     """Convert, check and verify in a child process, which is killed after `timeout_s`.
 
     `out` must not exist; the child writes the packages and the prepared checkpoint there.
@@ -38,7 +41,7 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
         ExportError: The child refused the checkpoint, crashed, was killed or took too long.
     """
     command = [sys.executable, "-m", "habla_ml.export.coreml", str(checkpoint), str(out)]
-    command += ["--parent-pid", str(os.getpid())]
+    command += ["--quantisation", quantisation, "--parent-pid", str(os.getpid())]
     expired = threading.Event()
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
@@ -68,7 +71,7 @@ def run_conversion(checkpoint: Path, out: Path, timeout_s: float, progress: Prog
         if status != 0:
             raise ExportError(_explain_failure(checkpoint, status, errors))
     content = json.loads((out / _RESULT_NAME).read_text(encoding="utf-8"))
-    return ConversionResult(CoreMLParity(**content["parity"]), tuple(content["repairs"]))
+    return ConversionResult(quantisation, ProgramParity(**content["parity"]), tuple(content["repairs"]))
 
 
 def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:

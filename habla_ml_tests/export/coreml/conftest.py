@@ -27,7 +27,9 @@ def converted_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFact
     """Three packages and the result of the child process; do not change the files."""
     folder = tmp_path_factory.mktemp("coreml") / "converted"
     lines: list[str] = []
-    conversion = run_conversion(tiny_checkpoint, folder, 900.0, lines.append)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_NUM_THREADS", "2")
+        conversion = run_conversion(tiny_checkpoint, folder, 900.0, lines.append)
     return ConvertedCheckpoint(folder, conversion, tuple(lines))
 
 

@@ -56,10 +56,15 @@ def write(model: ConvertedCheckpoint, folder: Path, origin: Mapping[str, str] = 
     return write_archive(folder, model.conversion, folder / "archive.zip", origin, ignore_progress)
 
 
-def test_the_same_checkpoint_gives_the_same_zip_byte_for_byte(
-    converted_model: ConvertedCheckpoint, models: Path, tiny_checkpoint: Path, tmp_path: Path
+def test_the_same_checkpoint_gives_the_same_zip_byte_for_byte_with_another_number_of_threads(
+    converted_model: ConvertedCheckpoint,
+    models: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    once = write(converted_model, models)
+    once = write(converted_model, models)  # converted with two threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ExportOptions("float16", 900.0, IDENTITY)
     again = build_coreml_archive(tiny_checkpoint, tmp_path, options, ignore_progress)
     assert once.path.read_bytes() == again.path.read_bytes()
@@ -75,7 +80,7 @@ def test_another_origin_gives_another_zip_with_the_same_files(
     assert first.details == second.details
 
 
-def test_the_manifest_states_format_vocabulary_parity_and_every_file(
+def test_the_manifest_states_format_vocabulary_quantisation_and_every_file(
     converted_model: ConvertedCheckpoint, models: Path, tmp_path: Path
 ) -> None:
     made = write(converted_model, models)
@@ -84,10 +89,9 @@ def test_the_manifest_states_format_vocabulary_parity_and_every_file(
     assert (manifest["model_format"], manifest["must_be_compiled_by_the_app"]) == ("mlpackage", True)
     assert (manifest["specification_version"], manifest["minimum_ios"]) == (7, "16.0")
     assert (manifest["vocab_size"], manifest["has_whisperkit_vocab_size"]) == (1865, False)
-    parity = manifest["parity"]
-    assert isinstance(parity, dict)
-    assert parity["same_argmax"] == 8
-    assert parity["encoder_psnr_db"] == pytest.approx(converted_model.conversion.parity.encoder_psnr_db, rel=0.01)
+    assert manifest["quantisation"] == "float16"
+    assert "parity" not in manifest, "what was measured here would make the bytes depend on the machine"
+    assert made.details["parity"]["same_argmax"] == 8
     with zipfile.ZipFile(made.path) as archive:
         names = set(archive.namelist()) - {"manifest.json"}
         listed = {file["path"]: file for file in manifest["files"]}  # type: ignore[attr-defined]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import build_contract, find_contract_problems, read_model_shape
+from habla_ml.export.coreml.contract import find_contract_problems
+from habla_ml.export.programs.interface import build_interfaces, read_model_shape
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.coreml_package import edit_specification
 
@@ -25,7 +26,7 @@ def test_the_interface_of_whisper_small_is_whisperkits(converted_model: Converte
     config = json.loads((converted_model.checkpoint / "config.json").read_text())
     config.update(d_model=768, decoder_layers=12, vocab_size=51865)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    interfaces = build_contract(read_model_shape(tmp_path))
+    interfaces = build_interfaces(read_model_shape(tmp_path))
     decoder = {feature.name: feature for feature in interfaces["TextDecoder"].inputs}
     outputs = {feature.name: feature for feature in interfaces["TextDecoder"].outputs}
     assert decoder["key_cache"].shape == (1, 9216, 1, 448)

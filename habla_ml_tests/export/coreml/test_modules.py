@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from habla_ml.export.coreml.modules import AudioEncoder, MelSpectrogram, TextDecoder
+from habla_ml.export.programs.modules import AudioEncoder, MelSpectrogram, TextDecoder
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 

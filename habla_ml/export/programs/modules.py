@@ -2,15 +2,17 @@
 
 Tensors are [1, channels, 1, time], which is fastest on the Neural Engine; linear layers are 1 × 1 convolutions. The
 decoder takes one token per call. It reads whole key and value caches and returns only their new column, so the app
-owns the memory. Only the conversion process imports this module.
+owns the memory. Only conversions import this module.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch  # noqa: TID253 - this module is imported by the conversion process only
+import torch  # noqa: TID253 - this module is imported by conversions only
 from torch import Tensor, nn  # noqa: TID253 - as above
 from torch.nn import functional  # noqa: TID253 - as above
 
@@ -23,6 +25,20 @@ HOP_LENGTH = 160
 N_FRAMES = 3000
 _POWER_FLOOR = 1e-10
 _DYNAMIC_RANGE_DECADES = 8.0
+
+
+def load_modules(checkpoint: Path) -> dict[str, nn.Module]:
+    """Return the networks of a prepared checkpoint by program name."""
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    model = WhisperForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint)
+    generation = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8"))
+    return {
+        "MelSpectrogram": MelSpectrogram(torch.from_numpy(extractor.mel_filters)).eval(),
+        "AudioEncoder": AudioEncoder(model).eval(),
+        "TextDecoder": TextDecoder(model, generation["alignment_heads"]).eval(),
+    }
 
 
 class MelSpectrogram(nn.Module):  # type: ignore[misc]
@@ -104,7 +120,7 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         encoder_output_embeds: Tensor,
         decoder_key_padding_mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decode one token; shapes as in `habla_ml.export.coreml.contract`."""
+        """Decode one token; shapes as in `habla_ml.export.programs.interface`."""
         states = (self.embed_tokens(input_ids) + self.embed_positions(cache_length))[:, :, None, None]
         update, padding = kv_cache_update_mask[:, None, None, :], decoder_key_padding_mask[:, None, None, :]
         keys, values, attention = [], [], []

@@ -1,0 +1,217 @@
+"""Compares the results of saved programs with those of Transformers for the same checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from habla_ml.export.exporter import Progress
+from habla_ml.export.programs.interface import TARGET_POSITIONS, ModelShape, read_model_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Program = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+    """Takes the inputs by name and returns the outputs by name."""
+
+_MAX_MEL_DIFFERENCE = 0.02
+_SAMPLING_RATE = 16_000
+_COMPARED_TOKENS = 8
+"""Including the four of the prompt `<|startoftranscript|><|es|><|transcribe|><|notimestamps|>`."""
+
+
+@dataclass(frozen=True)
+class ParityBounds:
+    """The largest differences with which programs may be released."""
+
+    min_encoder_psnr_db: float
+    max_relative_logit_difference: float
+    """Share of the largest reference logit."""
+
+
+@dataclass(frozen=True)
+class ProgramParity:
+    """Differences between the saved programs and the checkpoint."""
+
+    encoder_psnr_db: float
+    """20 log10(largest reference value / root mean square difference) of the encoder states."""
+    largest_logit_difference: float
+    """Over all compared tokens."""
+    logit_scale: float
+    """Largest absolute reference logit."""
+    same_argmax: int
+    """Tokens after which both predict the same next token."""
+    compared_tokens: int
+    """Tokens decoded through the key and value caches."""
+    mel_largest_difference: float
+    """On loud, quiet and silent audio; the features of speech span a range of 2."""
+    alignment_largest_difference: float
+    """Of the alignment head weights, which are between 0 and 1."""
+
+
+def measure_parity(load: Callable[[str], Program], checkpoint: Path, progress: Progress) -> ProgramParity:
+    """Run the saved programs on test audio, token by token, and compare them with Transformers in float32.
+
+    Args:
+        load: Returns a program by its name in `interface.PROGRAM_NAMES`.
+        checkpoint: The prepared folder from which they were converted.
+        progress: Receives one line per program.
+    """
+    import torch
+
+    shape = read_model_shape(checkpoint)
+    with torch.inference_mode():
+        audio = _make_test_audio()
+        reference = _ReferenceModel.load(checkpoint)
+        features = reference.features(audio)
+        mel_program = load("MelSpectrogram")
+        mel_difference = 0.0
+        for piece in (audio, (audio * 0.002).half().float(), audio * 0.0):
+            mel = mel_program({"audio": piece})["melspectrogram_features"][:, :, 0]
+            mel_difference = max(mel_difference, float((mel - reference.features(piece)).abs().max()))
+        progress(f"verify: MelSpectrogram within {mel_difference:.4f}")
+
+        encoder = load("AudioEncoder")
+        states = encoder({"melspectrogram_features": features[:, :, None, :]})["encoder_output_embeds"]
+        expected_states = reference.encode(features)
+        psnr_db = _compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
+        progress(f"verify: AudioEncoder at {psnr_db:.1f} dB")
+
+        tokens, expected_logits, expected_heads = reference.decode(expected_states)
+        decoder = load("TextDecoder")
+        logits, heads = _run_decoder(decoder, shape, states, tokens)
+        difference = float((logits - expected_logits).abs().max())
+        same = int((logits.argmax(-1) == expected_logits.argmax(-1)).sum())
+        progress(f"verify: TextDecoder within {difference:.4f}, same prediction at {same} of {len(tokens)} tokens")
+    return ProgramParity(
+        encoder_psnr_db=psnr_db,
+        largest_logit_difference=difference,
+        logit_scale=float(expected_logits.abs().max()),
+        same_argmax=same,
+        compared_tokens=len(tokens),
+        mel_largest_difference=mel_difference,
+        alignment_largest_difference=float((heads - expected_heads).abs().max()),
+    )
+
+
+def find_parity_problems(parity: ProgramParity, bounds: ParityBounds) -> list[str]:
+    """Return one sentence per difference that is too large for a release.
+
+    Another predicted token is acceptable when both logits are within the allowed difference.
+    """
+    psnr_db, mel, logit = parity.encoder_psnr_db, parity.mel_largest_difference, parity.largest_logit_difference
+    max_logit = bounds.max_relative_logit_difference * parity.logit_scale
+    checks = [
+        (
+            psnr_db >= bounds.min_encoder_psnr_db,
+            f"AudioEncoder is at {psnr_db:.1f} dB; at least {bounds.min_encoder_psnr_db:.0f} dB is required.",
+        ),
+        (mel <= _MAX_MEL_DIFFERENCE, f"MelSpectrogram differs by {mel:.4f}; at most {_MAX_MEL_DIFFERENCE} is allowed."),
+        (logit <= max_logit, f"TextDecoder differs by {logit:.4f}; at most {max_logit:.4f} is allowed."),
+    ]
+    return [problem for is_within_bounds, problem in checks if not is_within_bounds]
+
+
+@dataclass(frozen=True)
+class _ReferenceModel:
+    """The Whisper of Transformers in float32."""
+
+    model: Any
+    extractor: Any
+
+    @classmethod
+    def load(cls, checkpoint: Path) -> _ReferenceModel:
+        import torch
+        from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+        model = WhisperForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=torch.float32, attn_implementation="eager"
+        )
+        return cls(model.eval(), WhisperFeatureExtractor.from_pretrained(checkpoint))
+
+    def features(self, audio: Tensor) -> Tensor:
+        """Return mel features [1, n_mels, 3000]."""
+        import torch
+
+        extracted = self.extractor(audio.numpy(), sampling_rate=_SAMPLING_RATE, return_tensors="np")
+        return torch.from_numpy(extracted["input_features"])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Return encoder states [1, 1500, D]."""
+        return self.model.model.encoder(features).last_hidden_state
+
+    def decode(self, states: Tensor) -> tuple[list[int], Tensor, Tensor]:
+        """Decode greedily; return tokens [T], logits [T, V] and alignment head means [T, 1500]."""
+        import torch
+
+        generation = self.model.generation_config
+        tokens = [
+            generation.decoder_start_token_id,
+            generation.lang_to_id.get("<|es|>", next(iter(generation.lang_to_id.values()))),
+            generation.task_to_id["transcribe"],
+            generation.no_timestamps_token_id,
+        ]
+        while len(tokens) < _COMPARED_TOKENS:
+            last = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states)
+            tokens.append(int(self.model.proj_out(last.last_hidden_state)[0, -1].argmax()))
+        out = self.model.model.decoder(torch.tensor([tokens]), encoder_hidden_states=states, output_attentions=True)
+        heads = [out.cross_attentions[layer][0, head] for layer, head in generation.alignment_heads]
+        return tokens, self.model.proj_out(out.last_hidden_state)[0], torch.stack(heads).mean(0)
+
+
+def _run_decoder(decoder: Program, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
+    """Call the decoder as WhisperKit does: one token per call, with the caches kept outside."""
+    import torch
+
+    channels, length = shape.d_model * shape.decoder_layers, TARGET_POSITIONS
+    caches = {name: torch.zeros(1, channels, 1, length) for name in ("key_cache", "value_cache")}
+    padding = torch.full((1, length), -10_000.0)
+    logits, heads = [], []
+    for position, token in enumerate(tokens):
+        padding[0, position] = 0.0
+        update = torch.zeros(1, length)
+        update[0, position] = 1.0
+        out = decoder(
+            {
+                "input_ids": torch.tensor([token]),
+                "cache_length": torch.tensor([position]),
+                **caches,
+                "kv_cache_update_mask": update,
+                "encoder_output_embeds": states,
+                "decoder_key_padding_mask": padding,
+            }
+        )
+        for name, cache in caches.items():
+            cache[..., position] = out[f"{name}_updates"][..., 0]
+        logits.append(out["logits"][0, 0])
+        heads.append(out["alignment_heads_weights"][0])
+    return torch.stack(logits), torch.stack(heads)
+
+
+def _compute_psnr_db(actual: Tensor, expected: Tensor) -> float:
+    mean_square = float((actual - expected).square().mean())
+    peak = float(expected.abs().max())
+    return math.inf if mean_square == 0.0 else 20 * math.log10(peak / math.sqrt(mean_square))
+
+
+def _make_test_audio() -> Tensor:
+    """Return 30 s of audio [480000]: harmonics and a sweep, the same 40 dB quieter, then silence.
+
+    Rounded to float16, the type that the app passes.
+    """
+    import numpy as np
+    import torch
+
+    random = np.random.default_rng(20)
+    time_s = np.arange(30 * _SAMPLING_RATE) / _SAMPLING_RATE
+    pitch_hz = 140 + 40 * np.sin(2 * np.pi * 0.7 * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / _SAMPLING_RATE
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
+    sweep = np.sin(2 * np.pi * (100 + 120 * time_s) * time_s)
+    audio = 0.15 * voice + 0.1 * sweep + 0.005 * random.standard_normal(time_s.size)
+    audio[time_s >= 10] *= 0.01
+    audio[time_s >= 20] = 0.0
+    return torch.from_numpy(audio.astype(np.float16).astype(np.float32))
