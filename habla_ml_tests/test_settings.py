@@ -98,6 +98,7 @@ def test_variables_with_secrets_are_no_keys_whatever_they_are_called(tmp_path, t
     email = {"host": "mail.example.org", "sender": "a@example.org", "recipients": ["b@example.org"]}
     tree["monitoring"] = {"alerts": {"webhook_variable": "HABLA_ALERT_WEBHOOK", "email": email}}
     secrets = {"HABLA_ALERT_WEBHOOK": "https://example.org/x", "HABLA_SMTP_PASSWORD": "a: [b"}
+    secrets |= {"HABLA_RELEASE_KEY": "-----BEGIN PRIVATE KEY-----", "HABLA_ROOT_PASSPHRASE": "a: [b"}
     assert load(tmp_path, tree, **secrets).monitoring.alerts.webhook_variable == "HABLA_ALERT_WEBHOOK"
     del tree["monitoring"]["alerts"]["webhook_variable"]
     key = {"HABLA_MONITORING__ALERTS__WEBHOOK_VARIABLE": "HABLA_ALERT_WEBHOOK"}

@@ -27,7 +27,7 @@ def create_command(profile: Profile = None) -> None:
 def list_command(profile: Profile = None) -> None:
     """Print the keys that apps trust, and which of them are at hand."""
     from habla_ml.release.keys import read_newest_keys
-    from habla_ml.release.signing import load_keys
+    from habla_ml.release.signing import list_key_ids
 
     context = open_context(profile)
     newest = read_newest_keys(context.release_store)
@@ -37,7 +37,7 @@ def list_command(profile: Profile = None) -> None:
     folder = context.settings.keys_folder
     table = Table("key", "role", "private key")
     for role, trusted in (("root", newest.keys.root_keys), ("release", newest.keys.release_keys)):
-        held = {each.key_id for each in load_keys(folder, "root" if role == "root" else "release")}
+        held = list_key_ids(folder, "root" if role == "root" else "release")
         for key_id in trusted:
             table.add_row(key_id, role, "here" if key_id in held else "elsewhere")
     print_rich_table(table)
@@ -60,6 +60,7 @@ def rotate_command(
     context, now = open_context(profile), datetime.now(UTC)
     store, folder = context.release_store, context.settings.keys_folder
     roots, new = load_keys(folder, "root"), generate_key()
+    load_keys(folder, "release")  # a damaged one is reported before anything changes
     path = save_key(folder, "root" if root else "release", new)
     try:
         if root:
@@ -83,8 +84,9 @@ def revoke_command(
     from habla_ml.release.signing import load_keys
 
     context, now = open_context(profile), datetime.now(UTC)
-    store = context.release_store
-    changed = change_keys(store, load_keys(context.settings.keys_folder, "root"), now, revoke=[key])
+    store, folder = context.release_store, context.settings.keys_folder
+    load_keys(folder, "release")  # a damaged one is reported before anything changes
+    changed = change_keys(store, load_keys(folder, "root"), now, revoke=[key])
     renew_all_signatures(store, open_signing(context.settings, store, now), now)
     print_line(f"version {changed.keys.version} of the document of keys no longer trusts {key}")
 

@@ -18,7 +18,6 @@ from habla_ml.client.trusted_keys import KEYS_KIND, TrustedKeys, get_keys_path, 
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import Store, to_canonical_json
 from habla_ml.release.signing import (
-    RELEASE_KEY_VARIABLE,
     ROLES,
     Signing,
     SigningKey,
@@ -28,6 +27,7 @@ from habla_ml.release.signing import (
     sign_value,
 )
 from habla_ml.settings import Settings
+from habla_ml.settings.files import RELEASE_KEY_VARIABLE
 
 KEYS_LIFETIME: Final = timedelta(days=730)
 """A root key is at hand rarely, and after that time no client installs anything."""

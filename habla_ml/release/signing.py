@@ -28,11 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 from habla_ml.client.signatures import Signature, SignedText, compute_key_id, encode_signed_bytes
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import to_canonical_json
+from habla_ml.settings.files import RELEASE_KEY_VARIABLE, ROOT_PASSPHRASE_VARIABLE
 
 Role = Literal["root", "release"]
 ROLES: Final[tuple[Role, ...]] = ("root", "release")
-RELEASE_KEY_VARIABLE: Final = "HABLA_RELEASE_KEY"
-ROOT_PASSPHRASE_VARIABLE: Final = "HABLA_ROOT_PASSPHRASE"  # noqa: S105 (the name of a variable)
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,13 @@ def load_keys(folder: Path, role: Role, environment: Mapping[str, str] = os.envi
             raise ReleaseError(f"the key {path} cannot be read ({error.strerror}); fix its permissions") from error
         found.append(_parse_key(data, str(path), passphrase))
     return list({each.key_id: each for each in found}.values())
+
+
+def list_key_ids(folder: Path, role: Role, environment: Mapping[str, str] = os.environ) -> set[str]:
+    """Return the ids of the private keys that are at hand, by the names of the files, which are not opened."""
+    named = {path.stem.removeprefix(f"{role}-") for path in folder.glob(f"{role}-*.pem")}
+    given = environment.get(RELEASE_KEY_VARIABLE) if role == "release" else None
+    return named | {_parse_key(given.encode(), RELEASE_KEY_VARIABLE, None).key_id} if given else named
 
 
 def _parse_key(data: bytes, name: str, passphrase: str | None) -> SigningKey:

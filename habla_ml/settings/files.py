@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,7 +22,10 @@ from habla_ml.settings.yaml_files import find_models, format_validation_errors, 
 from habla_ml.settings.yaml_loader import load_yaml
 
 _VARIABLE_PREFIX = "HABLA_"
-_RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS"}
+RELEASE_KEY_VARIABLE: Final = "HABLA_RELEASE_KEY"
+"""A private key that signs releases, in PEM."""
+ROOT_PASSPHRASE_VARIABLE: Final = "HABLA_ROOT_PASSPHRASE"  # noqa: S105 (the name of a variable)
+_RESERVED_VARIABLES = {"HABLA_PROFILE", "HABLA_CONFIGS", RELEASE_KEY_VARIABLE, ROOT_PASSPHRASE_VARIABLE}
 _SECRET_KEY_SUFFIX = "_variable"  # noqa: S105 (the end of a key)
 
 

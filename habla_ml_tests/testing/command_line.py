@@ -1,11 +1,16 @@
-"""The `habla-ml` command in a process of its own."""
+"""The `habla-ml` command in a process of its own, or in the process of the test."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from habla_ml.cli.main import main
 
 
 def run_habla_ml(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -18,3 +23,30 @@ def run_habla_ml(*arguments: str, typed: str = "", **environment: str) -> subpro
         text=True,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandInProcess:
+    """The `habla-ml` command on one profile in the process of the test, with its own handling of errors."""
+
+    def __init__(self, profile: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._profile, self._capsys, self._monkeypatch = profile, capsys, monkeypatch
+        self.everything = ""
+        """All that was printed so far."""
+
+    def run(self, *arguments: str) -> CommandResult:
+        self._monkeypatch.setattr(sys, "argv", ["habla-ml", *arguments, "--profile", str(self._profile)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._capsys.readouterr()
+        self.everything += printed.out + printed.err
+        return CommandResult(int(ended.value.code or 0), printed.out, printed.err)

@@ -1,0 +1,89 @@
+"""`habla-ml releases`, `rollback`, `promote`, `rollout` and `renew` on the channels of a deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from habla_ml.lake import DirectoryStore
+from habla_ml.release.channel import ChannelPointer, read_channel
+from habla_ml.release.keys import read_newest_keys
+from habla_ml.release.publish import publish_release
+from habla_ml_tests.testing.command_line import CommandInProcess
+from habla_ml_tests.testing.deployment_settings import write_settings
+from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "cdn")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: DirectoryStore
+) -> CommandInProcess:
+    """The command of a deployment with v1, v2 and v3 on stable, and v4 on beta."""
+    write_settings(tmp_path, release={"store": {"url": "cdn"}, "minimum_app_version": "2.0", "rollout_percent": 20})
+    for version, channel in (("v1", "stable"), ("v2", "stable"), ("v3", "stable"), ("v4", "beta")):
+        publish_release(store, None, channel, make_draft(version), make_release_files(tmp_path, version), NOON)
+    return CommandInProcess(tmp_path / "configs/here.yaml", capsys, monkeypatch)
+
+
+def read_current(store: DirectoryStore, channel: str = "stable") -> ChannelPointer:
+    found = read_channel(store, channel).current
+    assert found is not None
+    return found
+
+
+def test_a_person_who_saw_an_older_state_does_not_go_back_twice(
+    command: CommandInProcess, store: DirectoryStore
+) -> None:
+    assert "stable is at move 3 (release), for 100 % of the devices, not signed" in command.run("releases").out
+    assert "stable now points to 2026.11.21-v2" in command.run("rollback", "--seen", "3").out
+    again = command.run("rollback", "--seen", "3")
+    assert (again.code, "is at move 4, not at 3 as it was seen; look again" in again.err) == (1, True)
+    assert read_current(store).model_version == "v2"
+    assert "stable now points to 2026.11.21-v1" in command.run("rollback", "--seen", "4", "--to", "v1").out
+    unknown = command.run("rollback", "--to", "v9")
+    assert (unknown.code, "'v9' was never released on channel stable" in unknown.err) == (1, True)
+
+
+def test_each_move_is_signed_by_the_key_that_apps_trust(command: CommandInProcess, store: DirectoryStore) -> None:
+    command.run("rollback")
+    [key_id] = read_newest_keys(store).keys.release_keys
+    assert [each.key for each in read_current(store).signed.signatures] == [key_id]
+    assert "signed until" in command.run("releases").out
+
+
+def test_a_release_of_beta_is_promoted_to_a_share_and_then_to_all(
+    command: CommandInProcess, store: DirectoryStore
+) -> None:
+    assert "stable now points to 2026.11.21-v4, for 20 % of the devices" in command.run("promote", "beta").out
+    current = read_current(store)
+    assert (current.minimum_app_version, current.rollout_percent, current.critical) == ("2.0", 20, False)
+    wider = command.run("rollout", "100", "--critical", "--seen", str(current.sequence))
+    assert "stable offers 2026.11.21-v4 to 100 % of the devices" in wider.out
+    assert (read_current(store).rollout_percent, read_current(store).critical) == (100, True)
+    late = command.run("rollout", "50", "--seen", str(current.sequence))
+    assert (late.code, "look again" in late.err) == (1, True)
+    assert command.run("rollout", "101").code == 2
+    assert read_current(store, "beta").model_version == "v4"
+
+
+def test_what_is_not_there_is_not_promoted(command: CommandInProcess, store: DirectoryStore) -> None:
+    missing = command.run("promote", "nightly")
+    assert (missing.code, "channel nightly" in missing.err) == (1, True)
+    invalid = command.run("promote", "../beta")
+    assert (invalid.code, "invalid channel name" in invalid.err) == (1, True)
+    stale = command.run("promote", "beta", "--seen", "9")
+    assert (stale.code, "is at move 1, not at 9" in stale.err) == (1, True)
+    assert read_current(store).model_version == "v3"
+
+
+def test_a_channel_is_signed_anew_without_a_move(command: CommandInProcess, store: DirectoryStore) -> None:
+    assert "stable is signed until" in command.run("renew").out
+    current = read_current(store)
+    assert (current.sequence, current.move, current.signed is None) == (3, "release", False)
+    assert "nightly has no release yet" in command.run("renew", "--channel", "nightly").out
