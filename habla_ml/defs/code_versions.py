@@ -25,6 +25,7 @@ class AssetCode:
 
 
 _SEGMENTS: Final = ("audio", "recordings.days", "recordings.segments")
+_PROGRAMS: Final = ("export.prepare", "export.programs", "export.tokenizer_vocabulary")
 _SCORES: Final = ("evaluation.comparison", "evaluation.metrics", "evaluation.scoring", "transcription")
 
 ASSET_CODE: Final[Mapping[str, AssetCode]] = {
@@ -74,13 +75,12 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
         ),
     ),
     "ctranslate2_model": AssetCode("1", ("export.ctranslate2", "export.prepare")),
-    "coreml_zip": AssetCode(
-        "1", ("export.coreml", "export.prepare", "export.tokenizer_vocabulary", "export.zip_folder")
-    ),
+    "coreml_zip": AssetCode("2", (*_PROGRAMS, "export.coreml", "export.zip_folder")),
+    "onnx_model": AssetCode("1", (*_PROGRAMS, "export.onnx")),
     "wer_report": AssetCode("1", (*_SCORES, "evaluation.promotion", "evaluation.run")),
     "engine_comparison": AssetCode("1", (*_SCORES, "evaluation.run")),
     "cdn_release": AssetCode(
-        "1",
+        "2",
         (
             "evaluation.promotion",
             "release.archive",
