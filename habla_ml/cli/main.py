@@ -14,6 +14,7 @@ from habla_ml.cli.context import error_terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
 from habla_ml.cli.doctor import doctor_command
 from habla_ml.cli.erasure import erase_command
+from habla_ml.cli.hub import hub_command
 from habla_ml.cli.keys import keys_app
 from habla_ml.cli.label_studio import label_studio_app
 from habla_ml.cli.lineage import lineage_command
@@ -50,6 +51,7 @@ app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
 app.command("complete-base-model")(complete_base_model_command)
+app.command("hub")(hub_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)

@@ -67,6 +67,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.identity",
             "training.model_folder",
             "training.recipe",
+            "training.start",
             "training.run",
             "training.targets",
             "training.train",

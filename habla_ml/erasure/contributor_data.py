@@ -27,6 +27,7 @@ from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.metadata import FolderSegment
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, read_segment_metadata
+from habla_ml.training.record import read_training_record
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,10 @@ def find_withdrawn_days(lake: Lake, register: Register, today: date) -> dict[str
 
 
 def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersions:
-    """Return the model versions whose planned or reported snapshot has any of these segments."""
+    """Return the model versions whose planned or reported snapshot has any of these segments.
+
+    A version that continues from an affected one is affected too.
+    """
     trained, evaluated = set(), set()
     for use in list_snapshot_uses(lake):
         splits = {
@@ -154,7 +158,24 @@ def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersion
             evaluated.update([use.version] if "sealed" in splits else [])
         elif "test" in splits or (use.purpose == "training" and "validation" in splits):
             evaluated.add(use.version)
+    trained |= _find_continued(lake, trained)
     return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
+
+
+def _find_continued(lake: Lake, trained: Collection[str]) -> set[str]:
+    """Return the versions whose training started from the weights of `trained`, directly or over other versions."""
+    records = [read_training_record(lake, version) for version in catalogue.CHECKPOINT.keys(lake)] if trained else []
+    present = {each.version: each for each in records if each is not None}
+    trees = {present[version].tree for version in trained if version in present}
+    found: set[str] = set()
+    while new := {
+        each.version
+        for each in present.values()
+        if each.start is not None and each.start.tree in trees and each.version not in found
+    }:
+        found |= new
+        trees |= {present[version].tree for version in new}
+    return found
 
 
 def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:

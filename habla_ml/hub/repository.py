@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from habla_ml.errors import ObjectMissingError, PointerMovedError, ReleaseError, ServiceError, SettingsError
+from habla_ml.errors import PointerMovedError, ReleaseError, ServiceError, SettingsError
 from habla_ml.lake import compute_sha256
 from habla_ml.settings.hub import HubSettings
 
@@ -102,6 +103,11 @@ class HubRepository:
                 return None
             return Path(found).read_bytes()
 
+    def list_files(self, commit: str) -> set[str]:
+        """Return the paths of the files of a commit."""
+        with self._translate_errors("list the files of"):
+            return set(self._api.list_repo_files(self.name, repo_type=self._kind, revision=commit))
+
     def find_differences(self, commit: str, files: Mapping[str, FileContent]) -> list[str]:
         """Return the paths of `files` that the commit lacks or has with other bytes."""
         with self._translate_errors("list the files of"):
@@ -161,14 +167,15 @@ class HubRepository:
             )
 
     def download(self, commit: str, paths: Collection[str], folder: Path) -> None:
-        """Write files of a commit below `folder`; raises `ObjectMissingError` if one is not there."""
+        """Write files of a commit to a new folder; raises `ServiceError` if one is missing or damaged."""
         with self._translate_errors("download from"):
             self._api.snapshot_download(
                 self.name, repo_type=self._kind, revision=commit, allow_patterns=sorted(paths), local_dir=folder
             )
-        for path in paths:
-            if not (folder / path).is_file():
-                raise ObjectMissingError(f"commit {commit} of {self.url} has no {path}; choose another commit")
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes of the client
+        missing = [path for path in paths if not (folder / path).is_file()]
+        if differing := missing or self.find_differences(commit, {path: folder / path for path in paths}):
+            raise ServiceError(f"{differing[0]} of {self.url} at {commit} is missing or damaged; run again")
 
     @contextmanager
     def _translate_errors(self, action: str) -> Iterator[None]:
@@ -191,6 +198,8 @@ class HubRepository:
             error = error.__cause__  # the client wraps what an upload raised
         if not isinstance(error, HfHubHTTPError):
             reason, remedy = f"{type(error).__name__}: {error}", "check the network and the address, then run again"
+            if isinstance(error, ValueError):
+                remedy = "the Hub refuses the content, or its answer is invalid"
         else:
             status = error.response.status_code
             reason = f"HTTP {status} {error.server_message or ''}".strip()

@@ -80,6 +80,8 @@ COMPARED_EXPORT: Final = PointerFamily("contest/{}/{}/{}")
 """By checkpoint, quantisation and exporter: conversions that only a model comparison uses."""
 FIRST_STAGE: Final = PointerFamily("first_stages/{}/checkpoint")
 """By training identity: a base model after training on general speech. Model versions share it."""
+HUB_START: Final = PointerFamily("hub_starts/{}/checkpoint")
+"""By digest of repository and commit: a model of a hub that trainings continue from."""
 
 HYPOTHESES: Final = PointerFamily("hypotheses/{}/{}")
 """By artefact and decoding options: cached hypotheses."""

@@ -111,6 +111,7 @@ def _describe_record(record: TrainingRecord) -> dict[str, Detail]:
         "seed": record.identity.seed,
         "base_model": f"{record.base_model}@{record.base_model_revision or record.identity.base_model}",
         "first_stage": None if record.first_stage is None else record.first_stage.tree,
+        "continued_from": None if record.start is None else f"{record.start.repository}@{record.start.revision}",
         "hours": record.train_hours,
         "trained_by_code": [str(each) for each in record.code],
     }

@@ -17,12 +17,14 @@ class TrainingSettings(SettingsSection):
 
     `replay` is transcribed standard Spanish that is mixed into the training against forgetting; a path is a table,
     `fine_tune_dataset.csv` or `.json`. `first_stage` is the speech of the recipe's section of that name, before the
-    classroom speech. Neither may be the out-of-domain set, which measures forgetting.
+    classroom speech. Neither may be the out-of-domain set, which measures forgetting. `continue_from` names the version in
+    `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`.
     """
 
     recipe: ExistingPath
     replay: SpeechSources = ()
     first_stage: SpeechSources = ()
+    continue_from: Literal["newest"] | Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")] | None = None
 
 
 class CorpusWordSettings(SettingsSection):

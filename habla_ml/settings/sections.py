@@ -122,6 +122,15 @@ class Settings(SettingsSection):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _require_hub_to_continue_from(self) -> Self:
+        if self.training.continue_from is not None and self.release.hub.repository is None:
+            raise ValueError(
+                f"training.continue_from is {self.training.continue_from}, but release.hub.repository is not set; set it "
+                "to the repository with that version"
+            )
+        return self
+
     def command(self, *arguments: str) -> str:
         """Return the shell command `habla-ml …` for this deployment."""
         return format_command(self.profile_option, *arguments)

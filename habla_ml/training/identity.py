@@ -41,6 +41,8 @@ class RunIdentity(BaseModel):
     packages: dict[str, str]
     first_stage: str = ""
     """Digest of the identity of the first stage; empty without one."""
+    start: str = ""
+    """Digest of the hub's model that the run continues from; empty without one."""
     excluded_sounds: str = ""
     """Digest of the classroom's sounds that nearly equal evaluation data and are left out; empty without any."""
 
@@ -71,6 +73,7 @@ class RunIdentity(BaseModel):
             code=TRAINING_CODE,
             packages={name: version(name) for name in _PACKAGES},
             first_stage="" if first_stage is None else first_stage.digest,
+            start="" if recipe.start is None else recipe.start.digest,
             excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",
         )
 

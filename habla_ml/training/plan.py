@@ -6,6 +6,7 @@ stored in the pointer `models/<version>/plan`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.model_version import parent_version, version_number
 from habla_ml.settings import SpeechSource, TrainingSettings
-from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.training.recipe import HubStart, Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,19 @@ class VersionPlan:
     """Usable hours of the corpus at planning; the growth rule counts from here."""
 
 
-def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: TrainingSettings) -> VersionPlan:
+def plan_version(
+    lake: Lake,
+    version: str,
+    snapshot: Snapshot,
+    training: TrainingSettings,
+    choose_start: Callable[[], HubStart | None] = lambda: None,
+) -> VersionPlan:
     """Return the pinned plan of `version`, or pin `snapshot` and the settings' recipe.
 
+    `choose_start` returns the model that a new version continues from; it is pinned as a section of the recipe.
+
     Raises:
-        SettingsError: The recipe is invalid, or disagrees with `training.first_stage`; nothing is pinned.
+        SettingsError: The recipe is invalid, or disagrees with the settings; nothing is pinned.
         TrainingError: `version` is a replicate without a plan; `plan_replicates` makes it.
     """
     if (existing := lake.read_pointer(catalogue.PLAN.name(version))) is not None:
@@ -43,10 +52,28 @@ def plan_version(lake: Lake, version: str, snapshot: Snapshot, training: Trainin
         raise TrainingError(
             f"{version} is a replicate of {parent} without a plan; plan it with the command `repeat` of habla-ml"
         )
-    resolve_first_stage_sources(load_recipe(training.recipe), training)
-    plan = VersionPlan(version, snapshot.id, lake.put_file(training.recipe), corpus_hours(lake))
+    recipe = load_recipe(training.recipe)
+    resolve_first_stage_sources(recipe, training)
+    text = add_start(training.recipe.read_text("utf-8-sig"), recipe, choose_start())
+    plan = VersionPlan(version, snapshot.id, lake.put_bytes(text.encode()), corpus_hours(lake))
     lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
     return plan
+
+
+def add_start(text: str, recipe: Recipe, start: HubStart | None) -> str:
+    """Return the YAML `text` of `recipe` with the section `start`.
+
+    Raises:
+        SettingsError: The recipe has a `start` or a `first_stage` itself.
+    """
+    if start is None:
+        return text
+    for key in ("start", "first_stage"):
+        if getattr(recipe, key) is not None:
+            raise SettingsError(
+                f"training.continue_from is set, but recipe {recipe.name} has a section {key} itself; remove one of them"
+            )
+    return f'{text.rstrip()}\nstart:\n  repository: {start.repository}\n  revision: "{start.revision}"\n'
 
 
 def resolve_first_stage_sources(recipe: Recipe, training: TrainingSettings) -> tuple[SpeechSource, ...]:

@@ -25,6 +25,7 @@ from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
 from habla_ml.training.run import RunFolder
+from habla_ml.training.start import import_start
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
@@ -91,6 +92,8 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
         "evaluation_audio_left_out": ("json", record.evaluation_audio_left_out),
     }
+    if record.start is not None:
+        typed["continued_from"] = ("text", f"{record.start.repository}@{record.start.revision}")
     if first := record.first_stage:
         fields = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "processed_hours"}
         summary = first.model_dump(mode="json", include=fields | {"wall_s", "general_speech"})
@@ -124,6 +127,8 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     recipe = load_recipe(options.recipe or settings.training.recipe)
     snapshot = load_snapshot(lake, options.snapshot)
+    if (start := import_start(lake, recipe, settings)) is not None:
+        report_progress(Progress(f"continuing from {start.model_version} of {start.repository}@{start.revision}"))
     extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
     if left_out := extra_speech.describe_left_out():
         report_progress(Progress(f"left out because it is evaluation audio: {left_out}"))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from habla_ml.errors import SettingsError
 from habla_ml.lake import compute_digest
+from habla_ml.settings.hub import HubName
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
 
 _HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -115,6 +116,18 @@ class FirstStage(_Section):
     validation_clips: Positive | None = None
 
 
+class HubStart(_Section):
+    """A model of a hub at a commit, from which a training continues."""
+
+    repository: HubName
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of repository and commit."""
+        return compute_digest(self.model_dump())
+
+
 class Recipe(_Section):
     """How to train one version. Batch sizes are clips per optimiser step; accumulation divides them."""
 
@@ -134,6 +147,9 @@ class Recipe(_Section):
     something."""
     first_stage: FirstStage | None = None
     """Training on the settings' `training.first_stage` before the classroom data; None for none."""
+    start: HubStart | None = None
+    """A fine-tuned model in place of the base model's weights. The base model stays the reference of the WER report and of
+    `base_share`, and supplies tokenizer and settings."""
     learning_rate: LearningRate
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: ShareBelowOne | None = None
@@ -171,6 +187,8 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         self._check_base_model()
+        if self.start is not None and self.first_stage is not None:
+            raise ValueError("start and first_stage both replace the base model's weights; remove one of the sections")
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError(f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora")
         if self.parts == "encoder" and self.lora is not None:
@@ -219,7 +237,7 @@ class Recipe(_Section):
         """Return the first stage as a complete recipe, without interpolation with the base's weights."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
         replaced = _LENGTH_KEYS.union(*(keys for keys in _KEYS_OF_ONE_DECISION if keys & own.keys()))
-        kept = self.model_dump(exclude=replaced | {"first_stage", "base_share", "train_share"})
+        kept = self.model_dump(exclude=replaced | {"first_stage", "start", "base_share", "train_share"})
         return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
 
     @property
@@ -229,8 +247,8 @@ class Recipe(_Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of the keys that steer training on classroom data; `RunIdentity` has base model and first stage."""
-        elsewhere = {"name", "base_model", "revision", "first_stage"}
+        """sha256 of the keys that steer training on classroom data; `RunIdentity` has the model that it starts from."""
+        elsewhere = {"name", "base_model", "revision", "first_stage", "start"}
         return compute_digest(self.model_dump(mode="json", exclude=elsewhere))
 
     def count_warmup_steps(self, steps: int) -> int:

@@ -52,6 +52,22 @@ class TrainedRun(BaseModel):
         return next(point for point in self.validation if point.step == self.best_step)
 
 
+class StartRecord(BaseModel):
+    """A model of a hub in the lake; the pointer `hub_starts/<digest>/checkpoint` has these values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repository: str
+    revision: str
+    """Commit, 40 hex digits."""
+    tree: str
+    """Tree id in the lake; equal to that of the version's checkpoint, where the lake trained it."""
+    model_version: str | None = None
+    """As its publisher states; None if it has no record."""
+    snapshot: str | None = None
+    """That it was trained on, as its publisher states."""
+
+
 class FirstStageRecord(TrainedRun):
     """A published first stage; the pointer `first_stages/<identity>/checkpoint` names it."""
 
@@ -66,6 +82,8 @@ class TrainingRecord(TrainedRun):
     tree: str
     first_stage: FirstStageRecord | None = None
     """First stage from which this run started; None if it started from the base model."""
+    start: StartRecord | None = None
+    """Model that this run continued from; None if it started from the base model or a first stage."""
     excluded_copies: Mapping[str, int] = {}
     """`train` or `non-speech` → classroom clips left out because they nearly equal evaluation data."""
 

@@ -27,8 +27,9 @@ from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.record import FirstStageRecord, TrainingRecord, read_training_record
+from habla_ml.training.record import FirstStageRecord, StartRecord, TrainingRecord, read_training_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
+from habla_ml.training.start import check_same_shape, read_start
 from habla_ml.training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -70,13 +71,16 @@ def train_version(
         if stage is not None:
             first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, work_folder, progress)
         folder = RunFolder(work_folder, identity)
+        continued = None if recipe.start is None else read_start(lake, recipe.start)
         if not folder.finished.exists():
-            start = base.folder if first is None else lake.checkout_tree(first.tree, folder.start)
+            earlier = first or continued
+            start = base.folder if earlier is None else lake.checkout_tree(earlier.tree, folder.start)
+            check_same_shape(base, start)
             training_data = build_training_data(
                 lake, snapshot, recipe, extra_speech.replay, extra_speech.excluded_sounds
             )
             finish_run(recipe, identity, base, start, training_data, folder, progress)
-        record = _publish_version(lake, version, folder, seen, first, extra_speech)
+        record = _publish_version(lake, version, folder, seen, (first, continued), extra_speech)
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
@@ -140,13 +144,16 @@ def _publish_version(
     version: str,
     folder: RunFolder,
     seen: Pointer | None,
-    first: FirstStageRecord | None,
+    earlier: tuple[FirstStageRecord | None, StartRecord | None],
     extra_speech: ExtraSpeech,
 ) -> TrainingRecord:
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
     excluded = {part: len(sounds) for part, sounds in extra_speech.classroom_copies.items()}
-    record = TrainingRecord(**dict(trained), version=version, tree=tree, first_stage=first, excluded_copies=excluded)
+    first, start = earlier
+    record = TrainingRecord(
+        **dict(trained), version=version, tree=tree, first_stage=first, start=start, excluded_copies=excluded
+    )
     record_id = lake.put_json(record.model_dump(mode="json"))
     value = {"tree": tree, "record": record_id, "identity": trained.identity_digest}
     try:

@@ -11,18 +11,11 @@ import pytest
 
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.settings import Settings
-from habla_ml.settings.hub import HubSettings
-from habla_ml_tests.testing.hub_releases import HUB_NAME, HubReleases, hub, hub_releases
+from habla_ml_tests.testing.hub_releases import HubReleases, hub, hub_releases, set_hub
 from habla_ml_tests.testing.hub_server import HUB_TOKEN
 from habla_ml_tests.testing.released_models import make_review_settings
 
 __all__ = ["hub", "hub_releases"]
-
-
-def set_hub(settings: Settings, releases: HubReleases) -> Settings:
-    chosen = HubSettings(repository=HUB_NAME, endpoint=releases.hub.url)
-    return settings.model_copy(update={"release": settings.release.model_copy(update={"hub": chosen})})
 
 
 @dataclass
@@ -54,7 +47,7 @@ class HubDeployment:
 
 @pytest.fixture
 def deployment(hub_releases: HubReleases, tmp_path: Path) -> HubDeployment:
-    settings = set_hub(make_review_settings(tmp_path), hub_releases)
+    settings = set_hub(make_review_settings(tmp_path), hub_releases.hub)
     (tmp_path / "dagster").mkdir()
     instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
     return HubDeployment(hub_releases, build_definitions(settings), instance)

@@ -13,12 +13,21 @@ from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.hub.publish import HubModel, find_released_manifest, publish_hub_model
 from habla_ml.release.manifest import ReleaseManifest
 from habla_ml.release.publish import publish_release
+from habla_ml.settings import Settings
 from habla_ml.settings.hub import HubSettings
 from habla_ml_tests.testing.hub_server import HUB_TOKEN, StubHub, StubRepository, serve_hub
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 from habla_ml_tests.testing.trained_versions import make_training_record
 
 HUB_NAME: Final = "our-school/habla-andalusian"
+
+
+def set_hub(settings: Settings, hub: StubHub, continue_from: str | None = None) -> Settings:
+    """Return settings with the repository of `hub`."""
+    chosen = HubSettings(repository=HUB_NAME, endpoint=hub.url)
+    release = settings.release.model_copy(update={"hub": chosen})
+    training = settings.training.model_copy(update={"continue_from": continue_from})
+    return settings.model_copy(update={"release": release, "training": training})
 
 
 class HubReleases:

@@ -1,6 +1,7 @@
 """`fine_tuned_checkpoint`: a model version, trained in its own process through Dagster Pipes."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -45,9 +46,12 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         from habla_ml.corpus.snapshot import load_latest_snapshot
         from habla_ml.training.plan import plan_version
         from habla_ml.training.record import read_training_record
+        from habla_ml.training.start import choose_start
 
         opened, version = lake.lake(), context.partition_key
-        plan = plan_version(opened, version, load_latest_snapshot(opened), settings.training)
+        plan = plan_version(
+            opened, version, load_latest_snapshot(opened), settings.training, partial(choose_start, settings)
+        )
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
         run = run_training_process(pipes, _build_command(opened, plan, settings), context)
         # A child that exits 0 without a report must not count as trained.

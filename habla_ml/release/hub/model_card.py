@@ -138,6 +138,9 @@ def _write_training(manifest: ReleaseManifest, record: TrainingRecord) -> Iterat
     yield "## Training"
     yield ""
     yield f"- Base model: {_format_base(manifest.base_model)}."
+    if record.start is not None:
+        version = record.start.model_version or "a model"
+        yield f"- Continued from {version}, {record.start.repository} at `{record.start.revision}`; its voices count here too."
     yield f"- Recipe `{record.recipe}`, {record.steps} steps, {record.processed_hours:.1f} hours of audio processed."
     yield f"- Training time: {minutes:.0f} minutes on {record.device}, {record.precision}. Energy was not measured."
     yield f"- Checkpoint `{manifest.training.checkpoint[:12]}`, training `{manifest.training.identity[:12]}`."

@@ -36,11 +36,11 @@ from habla_ml.release.manifest import (
 )
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.training.record import TrainingRecord
+from habla_ml.training.start import RECORD_FILE
 
 MAIN: Final = "main"
 CTRANSLATE2: Final = "ctranslate2"
 """Folder or branch of the model for Habla."""
-RECORD_FILE: Final = "habla_release.json"
 _CARD_FILE: Final = "README.md"
 _OWN_FILES: Final = (_CARD_FILE, RECORD_FILE)
 

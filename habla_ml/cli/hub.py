@@ -1,0 +1,26 @@
+"""`habla-ml hub`: the versions in the private repository of the Hub."""
+
+from __future__ import annotations
+
+from typer import Exit
+
+from habla_ml.cli.context import Profile, open_context, print_line
+
+
+def hub_command(profile: Profile = None) -> None:
+    """List the versions in release.hub.repository with their commits, for `start` in a recipe."""
+    from habla_ml.hub.repository import open_repository
+    from habla_ml.training.start import list_hub_versions
+
+    settings = open_context(profile).settings
+    name = settings.release.hub.repository
+    if name is None:
+        print_line("release.hub.repository is not set, so no version goes to the Hub (docs/release_and_roll_back.md)")
+        raise Exit(1)
+    repository = open_repository(settings.release.hub, name)
+    versions = list_hub_versions(repository)
+    print_line(f"{repository.url}: {len(versions)} versions")
+    for version, commit in versions.items():
+        print_line(f"{version}  {commit}")
+    if versions:
+        print_line("To continue from the newest one, set training.continue_from: newest")
