@@ -67,7 +67,7 @@ def test_a_hesitation_with_closed_lips_is_no_unit() -> None:
 
 
 PARTS = st.sampled_from(
-    """Cinco mm MM km eh EH em EM ehm niños pre- ni- ex- -5 −5 – — - 5 % 5% x*y* *wifi* «el» a l 2º Sr. EE. UU. ah AH
+    """Cinco mm MM km eh EH em EM ehm niños pre- ni- ex- -5 −5 – — - 5 % 5% x*y* *wifi* "wifi" «el» a l 2º Sr. EE. UU. ah AH
     ... … , . [noise] ¿eh? mmm hm ' (mm) 5mm la de pa' e m dos\u200b""".split()  # noqa: SIM905 - typed words
 )
 

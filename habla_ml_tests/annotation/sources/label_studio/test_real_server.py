@@ -125,9 +125,9 @@ def test_submitted_annotations_become_events_once_and_as_typed(review_project: R
     found = {event.segment_id: event for event in review_project.events()}
     by_number = {number: found[build_segment_id(number)] for number in (1, 2, 3)}
     assert [by_number[number].answer for number in (1, 2, 3)] == [
-        ("  Loh niñoh, ¿eh?  ", "corrected", ""),
-        ("texto 2", "confirmed", ""),
-        ("texto 3", "unusable", "cut_off,no_speech"),
+        ("  Loh niñoh, ¿eh?  ", "corrected", "", ""),
+        ("texto 2", "confirmed", "", ""),
+        ("texto 3", "unusable", "cut_off,no_speech", ""),
     ]
     one = by_number[1]
     assert (one.person, one.source, one.seen_text) == ("habla@localhost.local", "label_studio", "texto 1")
@@ -323,8 +323,8 @@ def test_a_correction_in_a_browser_reaches_the_corpus(review_project: ReviewProj
     assert hosts <= {"127.0.0.1", None}, "the page loads nothing from other hosts"
     assert review_project.pull().added == 2
     found = {event.segment_id: event for event in review_project.events()}
-    assert found[build_segment_id(1)].answer == ("Los niños están parados.", "corrected", "")
-    assert found[build_segment_id(2)].answer == ("texto 2", "confirmed", "")
+    assert found[build_segment_id(1)].answer == ("Los niños están parados.", "corrected", "", "")
+    assert found[build_segment_id(2)].answer == ("texto 2", "confirmed", "", "")
     assert found[build_segment_id(1)].person == login.username
     built = build_day(
         review_project.workspace.lake, DAY, review_project.workspace.conventions, review_project.workspace.settings
