@@ -87,6 +87,15 @@ def test_the_model_for_habla_can_have_a_branch(hub_releases: HubReleases) -> Non
     assert found.files("v2").keys() == MODEL_FILES | OWN_FILES
 
 
+def test_the_place_of_the_model_for_habla_can_change_between_versions(hub_releases: HubReleases) -> None:
+    hub_releases.publish(hub_releases.release("v1"), "folder")
+    hub_releases.publish(hub_releases.release("v2"), "branch")
+    found = hub_releases.repository
+    assert found.files("v2").keys() == MODEL_FILES | OWN_FILES
+    assert found.files("v2-ctranslate2").keys() == {"config.json", "sub/weights.bin"} | OWN_FILES
+    assert found.files("v1").keys() == MODEL_FILES | CT2_FILES | OWN_FILES
+
+
 def test_the_model_for_habla_can_be_left_out(hub_releases: HubReleases) -> None:
     hub_releases.publish(hub_releases.release("v2"), "none")
     assert hub_releases.repository.files("v2").keys() == MODEL_FILES | OWN_FILES

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from habla_ml.cli.doctor import run_checks
 from habla_ml.cli.main import app
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.erasure.contributor_data import ContributorData, find_affected_versions
@@ -224,3 +225,17 @@ def test_the_command_lists_versions_with_their_commits(
     assert (off.exit_code, on.exit_code) == (1, 0)
     assert "release.hub.repository is not set" in off.output
     assert f"v1  {found.revision}" in on.output
+
+
+def test_doctor_says_where_the_token_of_the_hub_is_missing(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "configs" / "test.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["release"]["hub"] = {"repository": HUB_NAME}
+    path.write_text(yaml.safe_dump(tree))
+    with_token = [each for each in run_checks(str(path)) if each.subject == "Hub"]
+    monkeypatch.delenv("HF_TOKEN")
+    without = [each for each in run_checks(str(path)) if each.subject == "Hub"]
+    assert [each.health for each in (*with_token, *without)] == ["ok", "wrong"]
+    assert "HF_TOKEN, which is not set here" in without[0].found
