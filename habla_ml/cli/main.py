@@ -22,6 +22,7 @@ from habla_ml.cli.models import (
     advise_command,
     compare_command,
     complete_base_model_command,
+    export_command,
     install_whisperx_command,
     override_command,
     replicate_command,
@@ -50,6 +51,7 @@ app.command("erase")(erase_command)
 app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)
+app.command("export")(export_command)
 app.command("complete-base-model")(complete_base_model_command)
 app.command("hub")(hub_command)
 app.command("override")(override_command)

@@ -1,4 +1,4 @@
-"""Commands about models: `compare`, `override`, `repeat`, `advise`, `complete-base-model` and `install-whisperx`."""
+"""Commands about models: `compare`, `override`, `repeat`, `advise`, `export`, `complete-base-model` and `install-whisperx`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from habla_ml.cli.context import Profile, open_context, print_line, print_progress, terminal
-from habla_ml.errors import ReleaseError
+from habla_ml.errors import ExportError, ReleaseError
 from habla_ml.tables import print_table
 
 
@@ -122,6 +122,32 @@ def install_whisperx_command() -> None:
     from habla_ml.transcription.whisperx import install_whisperx
 
     print_line(f"the engine whisperx runs in {install_whisperx(print_line)}")
+
+
+def export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A Whisper folder of Transformers.")],
+    out: Annotated[Path, typer.Argument(help="The new file or folder.")],
+    to: Annotated[str, typer.Option(help="The format: coreml, ctranslate2, ggml or onnx.")],
+    quantisation: Annotated[str | None, typer.Option(help="The type of the weights; default as in a release.")] = None,
+) -> None:
+    """Convert a folder without a lake, as the export assets do, and print the measured parity."""
+    import tempfile
+
+    from habla_ml.export.registry import EXPORTERS, find_exporter
+    from habla_ml.settings.models import ExportSettings
+
+    exporter = find_exporter(to)
+    if exporter is None:
+        raise ExportError(f"format {to!r} is unknown; choose one of {', '.join(each.name for each in EXPORTERS)}")
+    if out.exists():
+        raise ExportError(f"{out} exists already and is not overwritten; give a new name")
+    options = exporter.build_options(ExportSettings(), quantisation)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.resolve().parent) as scratch:
+        converted = exporter.convert(checkpoint, Path(scratch), options, print_progress)
+        converted.path.rename(out)
+    for name, value in converted.details.get("parity", {}).items():
+        print_line(f"{name}: {value:.4g}")
+    print_line(f"{exporter.title} in {options.quantisation}: {out.resolve()}")
 
 
 def complete_base_model_command(
