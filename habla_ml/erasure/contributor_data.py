@@ -27,7 +27,7 @@ from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.metadata import FolderSegment
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, read_segment_metadata
-from habla_ml.training.record import read_training_record
+from habla_ml.training.continuations import read_continuations
 
 
 @dataclass(frozen=True)
@@ -158,24 +158,8 @@ def find_affected_versions(lake: Lake, data: ContributorData) -> AffectedVersion
             evaluated.update([use.version] if "sealed" in splits else [])
         elif "test" in splits or (use.purpose == "training" and "validation" in splits):
             evaluated.add(use.version)
-    trained |= _find_continued(lake, trained)
+    trained |= read_continuations(lake).find_descendants(trained) if trained else set()
     return AffectedVersions(tuple(sorted(trained)), tuple(sorted(evaluated)))
-
-
-def _find_continued(lake: Lake, trained: Collection[str]) -> set[str]:
-    """Return the versions whose training started from the weights of `trained`, directly or over other versions."""
-    records = [read_training_record(lake, version) for version in catalogue.CHECKPOINT.keys(lake)] if trained else []
-    present = {each.version: each for each in records if each is not None}
-    trees = {present[version].tree for version in trained if version in present}
-    found: set[str] = set()
-    while new := {
-        each.version
-        for each in present.values()
-        if each.start is not None and each.start.tree in trees and each.version not in found
-    }:
-        found |= new
-        trees |= {present[version].tree for version in new}
-    return found
 
 
 def _read_snapshot_segments(lake: Lake, snapshot_id: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from habla_ml.lineage.releases import (
 from habla_ml.lineage.session_names import show_session
 from habla_ml.lineage.snapshot_rows import load_present_snapshot, read_snapshot_rows
 from habla_ml.release.manifest import ReleaseManifest
+from habla_ml.training.continuations import read_continuations
 from habla_ml.training.record import TrainingRecord, read_training_record
 
 _SplitsBySnapshot = Mapping[str, Iterable[Split]]
@@ -42,6 +43,7 @@ def trace_version(lake: Lake, releases: Store, version: str, bounds: LineageBoun
     record = read_training_record(lake, version)
     below = (
         *_build_snapshots(lake, splits, bounds, cost),
+        *_build_parents(lake, version, bounds, cost),
         *build_release_leaves(list_channel_releases(releases), version),
     )
     return LineageNode("version", version, {} if record is None else _describe_record(record), below)
@@ -87,9 +89,31 @@ def _build_release(
     for use in find_snapshot_uses(lake, state.model_version):
         if use.purpose == "sealed evaluation":
             splits[use.snapshot] += PURPOSE_SPLITS[use.purpose]
-    below = tuple(_build_snapshots(lake, splits, bounds, cost))
+    below = (
+        *_build_snapshots(lake, splits, bounds, cost),
+        *_build_parents(lake, state.model_version, bounds, cost),
+    )
     version = LineageNode("version", state.model_version, _describe_training(manifest), below)
     return LineageNode("release", state.version, details, (version,))
+
+
+def _build_parents(lake: Lake, version: str, bounds: LineageBounds, cost: ReadCost) -> Iterable[LineageNode]:
+    """Yield the versions whose weights a version continues from, over all steps, with what they were trained on."""
+    parents, waiting, seen = read_continuations(lake).parents, [version], {version}
+    while waiting:
+        child = waiting.pop()
+        for parent in parents.get(child, ()):
+            if parent in seen:
+                continue
+            seen.add(parent)
+            waiting.append(parent)
+            splits = {
+                use.snapshot: PURPOSE_SPLITS[use.purpose]
+                for use in find_snapshot_uses(lake, parent)
+                if use.purpose == "training"
+            }
+            details: dict[str, Detail] = {"is_continued_by": child}
+            yield LineageNode("version", parent, details, tuple(_build_snapshots(lake, splits, bounds, cost)))
 
 
 def _describe_training(manifest: ReleaseManifest) -> dict[str, Detail]:

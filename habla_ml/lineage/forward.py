@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from habla_ml.lineage.recorded_segments import FoundRecordings, find_recordings
 from habla_ml.lineage.releases import ChannelRelease, build_release_leaves, list_channel_releases
 from habla_ml.lineage.snapshot_rows import load_present_snapshot, read_snapshot_rows
 from habla_ml.model_version import is_subset_run
+from habla_ml.training.continuations import Continuations, read_continuations
 
 
 def trace_recording(
@@ -35,13 +37,13 @@ def trace_recording(
     newest = lake.read_pointer(catalogue.SPLITS)
     newest_id = None if newest is None else str(newest.value["snapshot"])
     snapshots = dict.fromkeys([*uses, *([newest_id] if newest_id else [])])
-    released = list_channel_releases(releases)
+    led_to = VersionLinks(list_channel_releases(releases), read_continuations(lake))
     below = []
     for each in snapshots:
         snapshot = load_present_snapshot(lake, each)
         counts = Counter[str]() if snapshot is None else _count_by_split(lake, snapshot, found, bounds, cost)
         if counts.total():
-            versions = _build_versions(uses[each], counts, released)
+            versions = _build_versions(uses[each], counts, led_to)
             details: dict[str, Detail] = {"is_newest": each == newest_id, **_order(counts)}
             below.append(LineageNode("snapshot", each, details, tuple(versions)))
     return LineageNode(kind, found.id, _describe(found), tuple(below))
@@ -62,9 +64,7 @@ def _count_by_split(
     return counts
 
 
-def _build_versions(
-    uses: list[SnapshotUse], counts: Mapping[str, int], released: list[ChannelRelease]
-) -> Iterator[LineageNode]:
+def _build_versions(uses: list[SnapshotUse], counts: Mapping[str, int], led_to: VersionLinks) -> Iterator[LineageNode]:
     """Yield the versions that read a split with these segments."""
     read: dict[str, dict[str, int]] = defaultdict(dict)
     for use in uses:
@@ -74,7 +74,32 @@ def _build_versions(
             details: dict[str, Detail] = dict(_order(splits))
             if is_subset_run(version):
                 details["trains_on_a_share_of_the_sessions"] = True
-            yield LineageNode("version", version, details, build_release_leaves(released, version))
+            # What only tested a version is not in its weights.
+            below = led_to.build_nodes(version, with_continued=bool(splits.keys() & set(PURPOSE_SPLITS["training"])))
+            yield LineageNode("version", version, details, below)
+
+
+@dataclass(frozen=True)
+class VersionLinks:
+    """What a model version led to."""
+
+    released: list[ChannelRelease]
+    continuations: Continuations
+
+    def build_nodes(
+        self, version: str, with_continued: bool, seen: frozenset[str] = frozenset()
+    ) -> tuple[LineageNode, ...]:
+        """Return the releases of a version and, below them, the versions that continue from it."""
+        children = self.continuations.find_children(version) if with_continued else []
+        passed = seen | {version}
+        return (
+            *build_release_leaves(self.released, version),
+            *(
+                LineageNode("version", child, {"continues_from": version}, self.build_nodes(child, True, passed))
+                for child in children
+                if child not in passed
+            ),
+        )
 
 
 def _describe(found: FoundRecordings) -> dict[str, Detail]:

@@ -19,8 +19,10 @@ from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.lake.table import read_table
 from habla_ml.lineage.node import LineageBounds, LineageNode
 from habla_ml.lineage.trace import Lineage, recognise_kind, trace_lineage
+from habla_ml.training.record import StartRecord
 from habla_ml_tests.testing.full_lake import DAYS, ENROLLED_SPEAKER, FullLake, list_sessions
 from habla_ml_tests.testing.released_lake import SIGNER, make_released_lake
+from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
 
 LISTED = LineageBounds(with_segments=True)
 
@@ -174,6 +176,38 @@ def test_only_the_day_of_a_session_is_read(released, rows) -> None:
     segment = next(row["segment_id"] for row in rows if row["day"] == DAYS[0])
     assert trace(released, segment).cost.days == 2, "the newest day is searched first"
     assert trace(released, segment, LineageBounds(day=DAYS[0])).cost.days == 1
+
+
+def store_record(lake: Lake, version: str, tree: str, start: str | None) -> None:
+    continued = None if start is None else StartRecord(repository="a/b", revision="1" * 40, tree=start)
+    record = make_training_record(version).model_copy(update={"tree": tree, "start": continued})
+    value = {"tree": tree, "record": lake.put_json(record.model_dump(mode="json")), "identity": record.identity_digest}
+    lake.move_pointer(f"models/{version}/checkpoint", value, None)
+
+
+def test_a_voice_is_followed_into_the_versions_that_continue_from_its_version(tmp_path: Path) -> None:
+    full_lake, store = make_released_lake(tmp_path)
+    lake, trees = full_lake.lake, {version: fake_digest(version) for version in ("v1", "v5", "v6")}
+    store_record(lake, "v1", trees["v1"], None)
+    store_record(lake, "v5", trees["v5"], trees["v1"])
+    store_record(lake, "v6", trees["v6"], trees["v5"])
+    store_record(lake, "v8", fake_digest("v8"), fake_digest("v8"))  # a training that changed no weight
+    segments = read_table(lake, full_lake.snapshot.segments).to_pylist()
+    trained = next(row["segment_id"] for row in segments if row["split"] == "train")
+    tested = next(row["segment_id"] for row in segments if row["split"] == "test")
+    [root] = trace_lineage(lake, store, trained, LineageBounds()).roots
+    [first] = [each for each in find(root, "version") if each.id == "v1"]
+    assert [(each.id, each.details) for each in find(first, "version")] == [
+        ("v5", {"continues_from": "v1"}),
+        ("v6", {"continues_from": "v5"}),
+    ]
+    [other] = trace_lineage(lake, store, tested, LineageBounds()).roots
+    assert not {"v5", "v6"} & {each.id for each in find(other, "version")}
+    lake.move_pointer("models/v6/plan", dict(lake.read_pointer("models/v1/plan").value), None)
+    [back] = trace_lineage(lake, store, "v6", LISTED).roots
+    parents = {each.id: each for each in find(back, "version")}
+    assert parents.keys() == {"v5", "v1"}
+    assert trained in {each.id for each in find(parents["v1"], "segment")}
 
 
 def test_a_snapshot_is_read_by_day(tmp_path: Path) -> None:
