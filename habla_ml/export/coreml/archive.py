@@ -38,7 +38,7 @@ def build_coreml_archive(checkpoint: Path, scratch: Path, options: ExportOptions
     """Convert a checkpoint in a child process, verify it, and zip it for the phone; see `Exporter.convert`.
 
     Needs three times the checkpoint's size on disk. The same checkpoint, quantisation and origin
-    give the same bytes on any machine without Apple's compiler.
+    give the same bytes with any number of threads.
     """
     converted = scratch / "converted"
     conversion = run_conversion(checkpoint, converted, options.timeout_s, progress, options.quantisation)
