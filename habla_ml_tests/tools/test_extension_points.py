@@ -193,6 +193,9 @@ def test_a_new_export_format_is_converted_published_and_offered_as_an_asset(proj
             "(COREML, CTRANSLATE2, GGML, ONNX)": "(COREML, CTRANSLATE2, GGML, ONNX, WEIGHTS_LIST)",
         },
     )
+    versions = project / "habla_ml/defs/code_versions.py"  # a new asset also states the version of its code
+    row = '    "weights_list_txt": AssetCode("1", ("export.weights_list",)),\n'
+    versions.write_text(versions.read_text("utf-8").replace('    "wer_report"', f'{row}    "wer_report"', 1), "utf-8")
     (project / "checkpoint").mkdir()
     (project / "checkpoint" / "model.bin").write_bytes(b"0")
     output = run_python(
