@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+from habla_ml.errors import ReleaseError
 
 keys_app: Final = typer.Typer(no_args_is_help=True, help="Keys that sign releases, and the document that apps trust.")
 
@@ -67,8 +68,8 @@ def rotate_command(
             changed = change_keys(store, roots, now, add_root=new)
         else:
             changed = change_keys(store, roots, now, add={new.key_id: new.public_text})
-    except BaseException:
-        path.unlink()
+    except ReleaseError:
+        path.unlink()  # refused: no document names the key
         raise
     renew_all_signatures(store, open_signing(context.settings, store, now), now)
     print_line(f"the new key is {path}; version {changed.keys.version} of the document of keys trusts it")

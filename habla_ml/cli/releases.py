@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,12 @@ Seen = Annotated[
 Percent = Annotated[
     int | None, typer.Option(min=0, max=100, help="Share of the devices; default release.rollout_percent.")
 ]
-Critical = Annotated[bool, typer.Option(help="Apps install it at once, also over a metered connection.")]
+Critical = Annotated[
+    bool | None, typer.Option(help="Whether apps install it at once, also over a metered connection; default as it is.")
+]
+Unverified = Annotated[
+    bool, typer.Option("--unverified", help="Sign what none of the keys here signed before. Look at it first.")
+]
 
 
 def releases_command(profile: Profile = None, channel: Channel = None) -> None:
@@ -48,6 +54,7 @@ def releases_command(profile: Profile = None, channel: Channel = None) -> None:
 def rollback_command(
     to: Annotated[str | None, typer.Option(help="A released version; default the previous one.")] = None,
     seen: Seen = None,
+    unverified: Unverified = False,
     profile: Profile = None,
     channel: Channel = None,
 ) -> None:
@@ -59,14 +66,14 @@ def rollback_command(
 
     context = open_context(profile)
     name = channel or context.settings.release.channel
-    moved = rollback(context.release_store, name, to, None, seen, _open_signing(context))
+    moved = rollback(context.release_store, name, to, None, seen, _open_signing(context, unverified))
     print_line(f"{name} now points to {moved.version}")
 
 
 def promote_command(
     source: Annotated[str, typer.Argument(help="The channel whose release is promoted, such as `beta`.")],
     percent: Percent = None,
-    critical: Critical = False,
+    critical: Critical = None,
     seen: Seen = None,
     profile: Profile = None,
     channel: Channel = None,
@@ -81,7 +88,7 @@ def promote_command(
     delivery = Delivery(
         minimum_app_version=chosen.minimum_app_version,
         rollout_percent=chosen.rollout_percent if percent is None else percent,
-        critical=critical,
+        critical=bool(critical),
     )
     moved = promote(context.release_store, source, name, delivery, None, seen, _open_signing(context))
     print_line(f"{name} now points to {moved.version}, for {moved.rollout_percent} % of the devices")
@@ -89,37 +96,35 @@ def promote_command(
 
 def rollout_command(
     percent: Annotated[int, typer.Argument(min=0, max=100, help="Share of the devices that install the release.")],
-    critical: Critical = False,
+    critical: Critical = None,
     seen: Seen = None,
     profile: Profile = None,
     channel: Channel = None,
 ) -> None:
     """Give the present release to another share of the devices. A larger share contains each smaller one."""
-    from habla_ml.release.channel import Delivery
     from habla_ml.release.moves import change_delivery
 
     context = open_context(profile)
-    chosen = context.settings.release
-    name = channel or chosen.channel
-    delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=percent, critical=critical)
-    moved = change_delivery(context.release_store, name, delivery, None, seen, _open_signing(context))
+    name = channel or context.settings.release.channel
+    moved = change_delivery(context.release_store, name, percent, critical, None, seen, _open_signing(context))
     print_line(f"{name} offers {moved.version} to {moved.rollout_percent} % of the devices")
 
 
-def renew_command(profile: Profile = None, channel: Channel = None) -> None:
+def renew_command(unverified: Unverified = False, profile: Profile = None, channel: Channel = None) -> None:
     """Sign the present state of a channel anew, so that apps go on installing it."""
     from habla_ml.release.moves import renew_signature
 
     context = open_context(profile)
     name = channel or context.settings.release.channel
-    renewed = renew_signature(context.release_store, name, _open_signing(context))
+    renewed = renew_signature(context.release_store, name, _open_signing(context, unverified))
     if renewed is None:
         print_line(f"{name} has no release yet")
     else:
         print_line(f"{name} is signed until {renewed.expires_at:%Y-%m-%d}")
 
 
-def _open_signing(context: CommandContext) -> Signing:
+def _open_signing(context: CommandContext, unverified: bool = False) -> Signing:
     from habla_ml.release.keys import open_signing
 
-    return open_signing(context.settings, context.release_store, datetime.now(UTC))
+    signing = open_signing(context.settings, context.release_store, datetime.now(UTC))
+    return replace(signing, accepts_unverified=unverified)

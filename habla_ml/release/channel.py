@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, Field, ValidationError
 
 from habla_ml.client.channel_statement import CHANNEL_KIND
-from habla_ml.client.signatures import SignedText
+from habla_ml.client.signatures import SignedText, count_valid_signatures
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import Store, to_canonical_json
 from habla_ml.model_version import parent_version
@@ -104,6 +104,26 @@ def sign_state(content: Mapping[str, Any], signing: Signing, now: datetime) -> C
     state = ChannelState.model_validate({**content, **times})
     signed = sign_value(CHANNEL_KIND, state.model_dump(mode="json"), signing.keys) if signing.keys else None
     return ChannelPointer(**dict(state), signed=signed)
+
+
+def require_own_signature(pointer: ChannelPointer, signing: Signing) -> None:
+    """Raise `ReleaseError` unless one of these keys signed exactly this state.
+
+    Whoever can write to the store can write a state there. Without this check, the next move would sign it.
+    """
+    if not signing.keys or signing.accepts_unverified:
+        return
+    signed, keys = pointer.signed, {each.key_id: each.public_bytes for each in signing.keys}
+    if signed is None or not count_valid_signatures(CHANNEL_KIND, signed, keys):
+        stated = None
+    else:
+        stated = ChannelPointer.model_validate_json(signed.text).copy_state()
+    if stated == pointer.copy_state():
+        return
+    raise ReleaseError(
+        f"move {pointer.sequence} of channel {pointer.channel} names {pointer.version}, and none of the keys at hand signed "
+        "that; look at `habla-ml releases`, and pass --unverified if it is right"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Move a channel without a new model: back, forward from another channel, to more devices, or only signed anew.
 
-Every move compares the channel with what it read, so of two at once one fails. A person's move also names what the person
+A state is signed only if the keys at hand signed it before: others may be able to write to the store. Every move compares
+the channel with what it read, so of two at once one fails. A person's move also names what the person
 saw (`seen_sequence`), so that two people who react to one incident do not move it twice.
 """
 
@@ -18,6 +19,7 @@ from habla_ml.release.channel import (
     list_channels,
     move_channel,
     read_channel,
+    require_own_signature,
     sign_state,
 )
 from habla_ml.release.model_info import write_model_infos
@@ -88,39 +90,44 @@ def promote(
         _move(store, found, offered, signing, moment, move="promotion", **changes)
     write_model_infos(store, channel)
     after = read_channel(store, channel)
-    return describe_release(store, offered if after.current is None else after.current, after)
+    return describe_release(store, after.current or offered, after)
 
 
 def change_delivery(
     store: Store,
     channel: str,
-    delivery: Delivery,
+    rollout_percent: int,
+    critical: bool | None = None,
     now: datetime | None = None,
     seen_sequence: int | None = None,
     signing: Signing = UNSIGNED,
 ) -> PublishedRelease:
-    """Give the present release to other apps or to another share of the devices.
+    """Give the present release to another share of the devices; None leaves `critical` as it is.
 
     Raises:
-        ReleaseError: The channel has no release.
+        ReleaseError: The channel has no release, or none of the keys signed its state.
         PointerMovedError: Another process moved the channel, also since the state that the person saw.
     """
     found, current = _read_seen(store, channel, seen_sequence)
-    if any(getattr(current, name) != value for name, value in dict(delivery).items()):
-        _move(store, found, current, signing, now, move="delivery", **dict(delivery))
+    is_critical = current.critical if critical is None else critical
+    if (current.rollout_percent, current.critical) != (rollout_percent, is_critical):
+        changes = {"rollout_percent": rollout_percent, "critical": is_critical}
+        _move(store, found, current, signing, now, move="delivery", **changes)
     write_model_infos(store, channel)
     after = read_channel(store, channel)
-    return describe_release(store, current if after.current is None else after.current, after)
+    return describe_release(store, after.current or current, after)
 
 
 def renew_signature(store: Store, channel: str, signing: Signing, now: datetime | None = None) -> ChannelPointer | None:
     """Sign the present state anew, so that it does not expire; return it, or None if the channel has no release.
 
-    The channel does not move. Raises `PointerMovedError` if another process moved it; its state is signed then.
+    The channel does not move. Raises `ReleaseError` if none of the keys signed the state, and `PointerMovedError` if another
+    process moved the channel; its state is signed then.
     """
     found = read_channel(store, channel)
     if found.current is None:
         return None
+    require_own_signature(found.current, signing)
     renewed = sign_state(found.current.copy_state(), signing, _choose_moment(now))
     move_channel(store, found, renewed)
     write_model_infos(store, channel)
@@ -147,6 +154,7 @@ def _read_seen(store: Store, name: str, seen_sequence: int | None) -> tuple[Chan
 def _move(
     store: Store, found: Channel, target: ChannelPointer, signing: Signing, now: datetime | None, **changes: Any
 ) -> None:
+    require_own_signature(target, signing)
     current, moment = found.current, _choose_moment(now)
     content = target.copy_state(
         sequence=1 if current is None else current.sequence + 1,

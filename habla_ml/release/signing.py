@@ -63,6 +63,8 @@ class Signing:
     keys: tuple[SigningKey, ...]
     """None of them: the deployment signs nothing."""
     lifetime: timedelta
+    accepts_unverified: bool = False
+    """Whether a person has looked at a state that none of these keys signed, and wants it signed."""
 
 
 UNSIGNED: Final = Signing((), timedelta(days=90))

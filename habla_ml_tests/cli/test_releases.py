@@ -8,7 +8,7 @@ import pytest
 
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.channel import ChannelPointer, read_channel
-from habla_ml.release.keys import read_newest_keys
+from habla_ml.release.keys import open_signing, read_newest_keys
 from habla_ml.release.publish import publish_release
 from habla_ml_tests.testing.command_line import CommandInProcess
 from habla_ml_tests.testing.deployment_settings import write_settings
@@ -25,9 +25,11 @@ def command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: DirectoryStore
 ) -> CommandInProcess:
     """The command of a deployment with v1, v2 and v3 on stable, and v4 on beta."""
-    write_settings(tmp_path, release={"store": {"url": "cdn"}, "minimum_app_version": "2.0", "rollout_percent": 20})
+    release = {"store": {"url": "cdn"}, "minimum_app_version": "2.0", "rollout_percent": 20}
+    signing = open_signing(write_settings(tmp_path, release=release), store, NOON)
     for version, channel in (("v1", "stable"), ("v2", "stable"), ("v3", "stable"), ("v4", "beta")):
-        publish_release(store, None, channel, make_draft(version), make_release_files(tmp_path, version), NOON)
+        files = make_release_files(tmp_path, version)
+        publish_release(store, None, channel, make_draft(version), files, NOON, signing=signing)
     return CommandInProcess(tmp_path / "configs/here.yaml", capsys, monkeypatch)
 
 
@@ -40,7 +42,10 @@ def read_current(store: DirectoryStore, channel: str = "stable") -> ChannelPoint
 def test_a_person_who_saw_an_older_state_does_not_go_back_twice(
     command: CommandInProcess, store: DirectoryStore
 ) -> None:
-    assert "stable is at move 3 (release), for 100 % of the devices, not signed" in command.run("releases").out
+    assert (
+        "stable is at move 3 (release), for 100 % of the devices, signed until 2027-02-19"
+        in command.run("releases").out
+    )
     assert "stable now points to 2026.11.21-v2" in command.run("rollback", "--seen", "3").out
     again = command.run("rollback", "--seen", "3")
     assert (again.code, "is at move 4, not at 3 as it was seen; look again" in again.err) == (1, True)

@@ -79,8 +79,7 @@ def test_old_apps_other_platforms_and_devices_outside_the_share_wait(
         device.open(**client)
         assert device.updater.check() is None
     device.open(app_version="1.5")
-    delivery = Delivery(minimum_app_version="1.5", rollout_percent=100)
-    change_delivery(publisher.store, "stable", delivery, NOON, signing=publisher.signing)
+    change_delivery(publisher.store, "stable", 100, now=NOON, signing=publisher.signing)
     assert device.update() == "v2"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +15,7 @@ from habla_ml.client.channel_statement import CHANNEL_KIND
 from habla_ml.client.signatures import count_valid_signatures
 from habla_ml.errors import HablaError, PointerMovedError, ReleaseError
 from habla_ml.lake import DirectoryStore, Store
-from habla_ml.release.channel import Channel, Delivery, read_channel
+from habla_ml.release.channel import Channel, Delivery, read_channel, sign_state
 from habla_ml.release.moves import change_delivery, promote, renew_all_signatures, renew_signature, rollback
 from habla_ml.release.publish import publish_release
 from habla_ml.release.signing import Signing, generate_key
@@ -176,9 +177,9 @@ def test_a_release_whose_files_are_damaged_is_not_promoted(tmp_path: Path) -> No
 
 def test_a_wider_rollout_is_a_move_and_the_same_one_is_none(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
-    wider = Delivery(rollout_percent=50)
-    assert change_delivery(store, "stable", wider, signing=SIGNING).rollout_percent == 50
-    assert change_delivery(store, "stable", wider, signing=SIGNING).sequence == 2
+    assert change_delivery(store, "stable", 50, True, signing=SIGNING).rollout_percent == 50
+    again = change_delivery(store, "stable", 50, signing=SIGNING)
+    assert (again.sequence, again.critical) == (2, True)
     found = read_whole_channel(store)
     assert [(each.move, each.rollout_percent, each.sequence) for each in found.states] == [
         ("release", 100, 1),
@@ -186,14 +187,40 @@ def test_a_wider_rollout_is_a_move_and_the_same_one_is_none(store: Store, tmp_pa
     ]
     assert [each.version for each in found.releases] == ["2026.11.21-v1"]
     with pytest.raises(PointerMovedError, match="is at move 2, not at 1"):
-        change_delivery(store, "stable", Delivery(), None, 1, SIGNING)
+        change_delivery(store, "stable", 100, seen_sequence=1, signing=SIGNING)
 
 
 def test_a_rollback_reaches_every_device_and_leaves_out_changes_of_delivery(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
     publish(store, tmp_path, "v2")
-    change_delivery(store, "stable", Delivery(rollout_percent=5), signing=SIGNING)
+    change_delivery(store, "stable", 5, signing=SIGNING)
     back = rollback(store, "stable", signing=SIGNING)
     assert back.model_version == "v1"
     current = read_whole_channel(store).current
     assert (current.rollout_percent, current.sequence, current.move) == (100, 4, "rollback")
+
+
+@pytest.mark.parametrize("forgery", ["content", "signature", "key"])
+def test_a_state_that_somebody_else_wrote_is_never_signed(store: Store, tmp_path: Path, forgery: str) -> None:
+    publish(store, tmp_path, "v1")
+    found = store.read_versioned("channels/stable/latest.json")
+    current = read_channel(store, "stable").current
+    assert found is not None
+    assert current is not None
+    forged = {
+        "content": current.model_copy(update={"version": "2026.11.22-v1"}),
+        "signature": current.model_copy(update={"signed": None}),
+        "key": sign_state(current.copy_state(), Signing((generate_key(),), SIGNING.lifetime), NOON),
+    }[forgery]
+    store.compare_and_set("channels/stable/latest.json", forged.model_dump_json().encode(), found.tag)
+    for move in (
+        lambda: renew_signature(store, "stable", SIGNING, LATER),
+        lambda: change_delivery(store, "stable", 50, signing=SIGNING),
+        lambda: promote(store, "stable", "beta", Delivery(), signing=SIGNING),
+    ):
+        with pytest.raises(ReleaseError, match="none of the keys at hand signed"):
+            move()
+    assert read_channel(store, "beta").current is None
+    looked_at = replace(SIGNING, accepts_unverified=True)
+    assert renew_signature(store, "stable", looked_at, LATER) is not None
+    assert renew_signature(store, "stable", SIGNING, LATER) is not None

@@ -105,7 +105,7 @@ def describe_signature(inputs: StatusInputs) -> Iterator[Finding]:
     if current is None:
         return
     if current.signed is None or newest is None:
-        step = f"`{command('keys', 'create')}`, then `{command('renew')}`: apps install only what is signed"
+        step = f"`{command('keys', 'create')}`, then `{command('renew', '--unverified')}`: apps install only what is signed"
         yield Finding("signature", "wrong", f"the channel {channel} is not signed", step, {"until": None})
         return
     until = min(current.expires_at, newest.keys.expires)

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.inbox.accounts import invite
 from habla_ml.lake import catalogue
+from habla_ml.release.keys import open_signing
 from habla_ml.release.publish import publish_release
 from habla_ml.service.app import create_app
 from habla_ml.service.state import ServiceState
@@ -78,7 +79,9 @@ def store_versions(pages: Pages) -> None:
     lake = pages.state.lake
     value = {"comparison": lake.put_file(files.json), "html": lake.put_file(files.html), "verdict": "deploy"}
     lake.move_pointer(catalogue.REPORT.name("v2"), value, None)
+    store = pages.state.release_store
+    signing = open_signing(pages.state.settings, store, NOW)
     for number, version in enumerate(("v1", "v2")):
         packed = make_release_files(pages.folder / version, version)
         moment = NOW - timedelta(days=20 - 10 * number)
-        publish_release(pages.state.release_store, None, "stable", make_draft(version), packed, moment)
+        publish_release(store, None, "stable", make_draft(version), packed, moment, signing=signing)
