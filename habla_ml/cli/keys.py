@@ -79,7 +79,7 @@ def rotate_command(
 def revoke_command(
     key: Annotated[str, typer.Argument(help="The id of the key, as `keys list` prints it.")], profile: Profile = None
 ) -> None:
-    """Trust a key no more, and sign the channels anew with the others. Needs a root key."""
+    """Stop trusting a key, and sign the channels with the others. Needs a root key."""
     from habla_ml.release.keys import change_keys, open_signing
     from habla_ml.release.moves import renew_all_signatures
     from habla_ml.release.signing import load_keys
@@ -94,7 +94,7 @@ def revoke_command(
 
 @keys_app.command("renew")
 def renew_command(profile: Profile = None) -> None:
-    """Store the document of keys anew with a later expiry. Needs a root key."""
+    """Renew the document of keys, which then expires later. Needs a root key."""
     from habla_ml.release.keys import change_keys
     from habla_ml.release.signing import load_keys
 

@@ -111,7 +111,7 @@ def rollout_command(
 
 
 def renew_command(unverified: Unverified = False, profile: Profile = None, channel: Channel = None) -> None:
-    """Sign the present state of a channel anew, so that apps go on installing it."""
+    """Renew the signature of a channel, so that apps go on installing its release."""
     from habla_ml.release.moves import renew_signature
 
     context = open_context(profile)

@@ -82,7 +82,7 @@ class InstalledModels:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise InputError(f"{path} is damaged ({error.errors()[0]['msg']}); delete it to begin anew") from error
+            raise InputError(f"{path} is damaged ({error.errors()[0]['msg']}); delete it to start over") from error
 
     def write_state(self, state: DeviceState) -> None:
         """Replace the state durably, then remove what it leaves over."""

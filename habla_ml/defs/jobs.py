@@ -77,7 +77,10 @@ _JOBS = {
     ),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
     CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
-    RENEW_SIGNATURES: (("channel_signatures",), "Signs the channels anew, so that apps go on trusting them."),
+    RENEW_SIGNATURES: (
+        ("channel_signatures",),
+        "Renews the signatures of the channels, so that apps go on trusting them.",
+    ),
     ERASE: (("erased_contributors",), "Erases the contributors who withdrew their consent in the service."),
     REPORT_STATUS: (("loop_status",), "The state of the loop, and whether recordings wait or are about to be deleted."),
     WATCH: (("released_model_quality",), "The released version against the corrections since, with alerts on drift."),

@@ -1,4 +1,4 @@
-"""Move a channel without a new model: back, forward from another channel, to more devices, or only signed anew.
+"""Move a channel without a new model: back, forward from another channel, to more devices, or with a renewed signature only.
 
 A state is signed only if the keys at hand signed it before: others may be able to write to the store. Every move compares
 the channel with what it read, so of two at once one fails. A person's move also names what the person
@@ -119,7 +119,7 @@ def change_delivery(
 
 
 def renew_signature(store: Store, channel: str, signing: Signing, now: datetime | None = None) -> ChannelPointer | None:
-    """Sign the present state anew, so that it does not expire; return it, or None if the channel has no release.
+    """Renew the signature of the present state, so that it does not expire; return it, or None if the channel has no release.
 
     The channel does not move. Raises `ReleaseError` if none of the keys signed the state, and `PointerMovedError` if another
     process moved the channel; its state is signed then.
@@ -135,7 +135,7 @@ def renew_signature(store: Store, channel: str, signing: Signing, now: datetime 
 
 
 def renew_all_signatures(store: Store, signing: Signing, now: datetime | None = None) -> list[ChannelPointer]:
-    """Sign the present state of every channel anew; return the states."""
+    """Renew the signature of every channel's present state; return the states."""
     renewed = (renew_signature(store, name, signing, now) for name in list_channels(store))
     return [each for each in renewed if each is not None]
 

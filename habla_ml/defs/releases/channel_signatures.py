@@ -1,4 +1,4 @@
-"""`channel_signatures`: the state of each channel, signed anew on a schedule so that apps go on trusting it."""
+"""`channel_signatures`: the signature of each channel, renewed on a schedule so that apps go on trusting it."""
 
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
         kinds={"s3" if settings.release.store.url.startswith("s3://") else "file", "json"},
         code_version=get_code_version("channel_signatures"),
         description=(
-            f"Signs the present state of each channel anew, for {days} days. An app installs nothing after that time, so "
+            f"Renews the signature of each channel's present state, for {days} days. An app installs nothing after that time, so "
             "that nobody can hold it at an old state. The channel does not move, and no file of a release is written."
         ),
     )
@@ -56,7 +56,7 @@ def build_signature_schedule(settings: Settings) -> dg.ScheduleDefinition:
         RENEW_SIGNATURES,
         settings.release.signature_cron,
         settings,
-        "Signs the channels anew, so that apps go on trusting them.",
+        "Renews the signatures of the channels, so that apps go on trusting them.",
     )
     def weekly_signatures(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         return request_occasion(RENEW_SIGNATURES, context)
