@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from habla_ml.cli.context import CommandContext, Profile, open_context, print_line, print_rich_table
 
@@ -37,10 +37,10 @@ def releases_command(profile: Profile = None, channel: Channel = None) -> None:
 
     context = open_context(profile)
     name = channel or context.settings.release.channel
-    table = Table("", "version", "model", "released", Column("archives", overflow="fold"))
+    table = Table("", "version", "model", "released", "archives")
     for each in list_releases(context.release_store, name):
         released = f"{each.released_at:%Y-%m-%dT%H:%M:%SZ}"
-        archives = "\n".join(f"{platform}: {model.url}" for platform, model in each.models.items())
+        archives = ", ".join(f"{platform} {model.size_bytes / 1e6:.1f} MB" for platform, model in each.models.items())
         table.add_row("→" if each.is_current else "", each.version, each.model_version, released, archives)
     print_rich_table(table)
     current = read_channel(context.release_store, name).current
