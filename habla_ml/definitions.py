@@ -7,7 +7,7 @@ import dagster as dg
 from habla_ml.defs import corpus, models, monitoring, releases
 from habla_ml.defs.jobs import build_jobs
 from habla_ml.defs.pipe_messages import WholeLineMessageReader
-from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.resources import StoreResource, list_store_fields
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
 _TOPICS = (corpus, models, releases, monitoring)
@@ -33,7 +33,7 @@ def build_resources(settings: Settings) -> dict[str, object]:
 
 def _build_store_resource(store: StoreSettings, cache: str) -> StoreResource:
     if not store.url.startswith("s3://"):
-        return StoreResource(url=store.url, cache=cache, cache_limit_gb=store.cache_limit_gb)
+        return StoreResource(**list_store_fields(store, cache))
     # dagster-aws takes as long to import as Dagster itself, so it is imported for a store on S3 only.
     from habla_ml.defs.s3 import s3_store
 

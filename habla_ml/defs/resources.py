@@ -9,6 +9,8 @@ from habla_ml.lake import Lake, Store
 from habla_ml.lake.factory import open_lake, open_store
 from habla_ml.settings import StoreSettings
 
+_STORE_FIELDS = ("url", "cache_limit_gb", "cloudfront_distribution", "cloudfront_path")
+
 
 class StoreResource(dg.ConfigurableResource):
     """A store in a local folder; see `defs/s3.py` for a bucket."""
@@ -16,16 +18,25 @@ class StoreResource(dg.ConfigurableResource):
     url: str
     cache: str
     cache_limit_gb: float
+    cloudfront_distribution: str | None
+    cloudfront_path: str
 
     def store(self) -> Store:
         """Return the bare store, as the origin of the CDN uses it."""
-        return open_store(StoreSettings(url=self.url), self.client())
+        return open_store(self._build_settings(), self.client())
 
     def lake(self) -> Lake:
         """Return the lake: objects and pointers over the store."""
-        where = StoreSettings(url=self.url, cache_limit_gb=self.cache_limit_gb)
-        return open_lake(where, Path(self.cache), self.client())
+        return open_lake(self._build_settings(), Path(self.cache), self.client())
 
     def client(self) -> Any:
         """Return the S3 client of a bucket; None for a folder."""
         return None
+
+    def _build_settings(self) -> StoreSettings:
+        return StoreSettings(**{name: getattr(self, name) for name in _STORE_FIELDS})
+
+
+def list_store_fields(where: StoreSettings, cache: str) -> dict[str, Any]:
+    """Return the fields of a `StoreResource` for a store in the settings."""
+    return {**{name: getattr(where, name) for name in _STORE_FIELDS}, "cache": cache}

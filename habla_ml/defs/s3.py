@@ -7,7 +7,7 @@ from typing import Any, Final
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.resources import StoreResource, list_store_fields
 from habla_ml.settings import StoreSettings
 
 _CLIENT_LIFETIME_S: Final = 600.0
@@ -33,4 +33,4 @@ def _open_client(s3: str, _period: int) -> Any:
 def s3_store(where: StoreSettings, cache: str) -> S3StoreResource:
     """Return the resource for a bucket on AWS or on another endpoint with conditional writes."""
     s3 = S3Resource(endpoint_url=where.endpoint_url, region_name=where.region)
-    return S3StoreResource(url=where.url, cache=cache, cache_limit_gb=where.cache_limit_gb, s3=s3)
+    return S3StoreResource(**list_store_fields(where, cache), s3=s3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from habla_ml.errors import LakeError
+from habla_ml.lake.cloudfront import CloudFrontInvalidation
 from habla_ml.lake.directory import DirectoryStore
 from habla_ml.lake.lake import Lake
 from habla_ml.lake.pointers import PointerCache
@@ -51,7 +52,9 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
             "(3 to 63 lower-case letters, digits, dots and hyphens); write s3://bucket/prefix"
         )
     client = s3_client or _create_client(settings)
-    store = S3Store(client, url.netloc, url.path)
+    distribution, path = settings.cloudfront_distribution, settings.cloudfront_path
+    on_replaced = CloudFrontInvalidation(distribution, path) if distribution else None
+    store = S3Store(client, url.netloc, url.path, on_replaced=on_replaced)
     place = _recall_place(store.location)
     if not place.has_conditional_writes:
         probe_conditional_writes(client, url.netloc, url.path)

@@ -19,7 +19,7 @@ import mimetypes
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,12 +79,23 @@ class S3Store(Store):
     parallel_reads = 10
     """Latency dominates, and botocore keeps ten connections."""
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str = "", part_bytes: int = _PART_BYTES) -> None:
-        """Upload values of `part_bytes` or more in parts of that size; AWS requires at least 5 MiB."""
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str = "",
+        part_bytes: int = _PART_BYTES,
+        on_replaced: Callable[[str], None] | None = None,
+    ) -> None:
+        """Upload values of `part_bytes` or more in parts of that size; AWS requires at least 5 MiB.
+
+        `on_replaced` is called with each key whose value was set by `compare_and_set`, or deleted.
+        """
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._part_bytes = part_bytes
+        self._on_replaced = on_replaced or (lambda _: None)
 
     @property
     def url(self) -> str:
@@ -118,6 +129,7 @@ class S3Store(Store):
             tag = self._put_with_retries(put, io.BytesIO(data), None)
         if tag is None:
             raise self._make_moved_error(key)
+        self._on_replaced(key)
         return tag
 
     def list(self, prefix: str) -> Iterator[StoreEntry]:
@@ -161,6 +173,7 @@ class S3Store(Store):
             if found is None or (unmodified_since is not None and found["LastModified"] >= unmodified_since):
                 return False
             self._client.delete_object(Bucket=self._bucket, Key=name)
+        self._on_replaced(key)
         return True
 
     def delete_unfinished(self, before: datetime) -> int:

@@ -22,13 +22,26 @@ from habla_ml.settings.base import (
 class StoreSettings(SettingsSection):
     """A store: a folder, or `s3://bucket/prefix` on AWS or another endpoint with conditional writes.
 
-    Local copies of a remote lake's objects take `cache_limit_gb` (10⁹ bytes) at most.
+    Local copies of a remote lake's objects take `cache_limit_gb` (10⁹ bytes) at most. `cloudfront_distribution` is the id
+    of a distribution in front of a bucket, and `cloudfront_path` the path of the store below its address: copies of a value
+    that was replaced are invalidated there.
     """
 
     url: Location
     endpoint_url: str | None = None
     region: str | None = None
     cache_limit_gb: Annotated[float, Field(gt=0)] = 50.0
+    cloudfront_distribution: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,32}$")] | None = None
+    cloudfront_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+
+    @model_validator(mode="after")
+    def _check_distribution(self) -> Self:
+        if self.cloudfront_distribution and not self.url.startswith("s3://"):
+            raise ValueError(
+                f"cloudfront_distribution is {self.cloudfront_distribution}, but {self.url} is no bucket; remove it, or set "
+                "url to s3://bucket/prefix"
+            )
+        return self
 
 
 class RecordingsSettings(SettingsSection):
