@@ -1,6 +1,7 @@
 """`make demo`: run a synthetic classroom through the whole loop twice, with Dagster, up to the release.
 
-Then a phone sends clips and corrections through the service, for the next version.
+After each release a phone updates its model from the CDN. Then it sends clips and corrections through the service, for
+the next version.
 
 All output is below `var/demo`; `make dev` shows it afterwards. The sensors decide what runs. This module evaluates
 them in place of the daemon.
@@ -26,6 +27,7 @@ from habla_ml.defs.jobs import CORRECT, INGEST, INGEST_UPLOADS, RETRAIN, list_jo
 from habla_ml.defs.runs import run_job, tick
 from habla_ml.demo.homework import send_homework
 from habla_ml.demo.lessons import PEOPLE_SEED, write_first_phase, write_second_phase
+from habla_ml.demo.model_update import update_phone
 from habla_ml.demo.print_run_events import print_run_events
 from habla_ml.demo.service_process import run_service
 from habla_ml.errors import HablaError
@@ -116,15 +118,30 @@ def run_demo(console: Console) -> None:
         _print_heading(console, "First lessons → v1")
         run.ingest()
         run.retrain()
+        update_model_of_phone(run, root)
         _print_heading(console, "Ten more hours (scaled down) → v2")
         with console.status("synthesising speech …"):
             more = write_second_phase(root)
         console.print(f"  {len(more)} more corrected sessions, four of them with visitors; the children are enrolled")
         run.ingest()
         newest = run.retrain()
+        update_model_of_phone(run, root)
         _print_heading(console, "A pupil's phone → the service → the corpus of the next version")
         upload_homework(run, root)
     _print_summary(console, run, newest, time.monotonic() - started)
+
+
+def update_model_of_phone(run: DemoRun, root: Path) -> None:
+    """Let a phone install what the channel offers."""
+    update = update_phone(Path(run.settings.release.store.url), root / "phone_models", run.settings.release.channel)
+    if update.after == update.before:
+        run.console.print(f"  a phone keeps {update.after or 'no model'}", highlight=False)
+        return
+    came_from = f" in place of {update.before}" if update.before else ""
+    run.console.print(
+        f"  a phone verifies and installs [bold]{update.after}[/bold]{came_from}: {update.received_bytes / 1e6:.1f} MB",
+        highlight=False,
+    )
 
 
 def upload_homework(run: DemoRun, root: Path) -> None:
