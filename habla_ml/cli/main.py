@@ -37,6 +37,7 @@ from habla_ml.cli.releases import (
 from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
 from habla_ml.cli.transcribe import transcribe_command
+from habla_ml.cli.update_model import update_model_command
 from habla_ml.errors import HablaError
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ app.command("export-dataset")(export_dataset_command)
 app.command("review")(review_command)
 app.command("lineage")(lineage_command)
 app.command("releases")(releases_command)
+app.command("update-model")(update_model_command)
 app.command("rollback")(rollback_command)
 app.command("promote")(promote_command)
 app.command("rollout")(rollout_command)
