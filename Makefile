@@ -27,7 +27,7 @@ dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or
 	exec $(BIN)/dg dev -w workspace.yaml  # has the process id that the loop watches
 
 test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-core: $(READY)  ## all but the slow cases
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

@@ -17,6 +17,12 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow cases, so that no core waits at the end for one of them."""
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+    items.sort(key=lambda each: each.path not in slow)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> HablaWorkspace:
     """Return Habla's folders without a session, and an empty lake."""
