@@ -76,7 +76,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
         ),
     ),
     "ctranslate2_model": AssetCode("1", ("export.ctranslate2", "export.prepare")),
-    "coreml_zip": AssetCode("2", (*_PROGRAMS, "export.coreml", "export.zip_folder")),
+    "coreml_zip": AssetCode("3", (*_PROGRAMS, "export.coreml", "export.zip_folder")),
     "onnx_model": AssetCode("1", (*_PROGRAMS, "export.onnx")),
     "wer_report": AssetCode("1", (*_SCORES, "evaluation.promotion", "evaluation.run")),
     "engine_comparison": AssetCode("1", (*_SCORES, "evaluation.run")),

@@ -42,7 +42,7 @@ def convert_to_coreml(checkpoint: Path, out: Path, quantisation: str, progress: 
     prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
     read_tokenizer_vocabulary(prepared.folder / "tokenizer.json").check_timestamps()
     interfaces = build_interfaces(read_model_shape(prepared.folder))
-    modules = load_modules(prepared.folder)
+    modules = load_modules(prepared.folder, splits_encoder_attention=True)
     for name in PROGRAM_NAMES:
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"

@@ -290,6 +290,7 @@ _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
     "clip": lambda a: (a["x"].clamp(float(a["alpha"]), float(a["beta"])),),
     "concat": lambda a: (torch.cat(a["values"], dim=a["axis"]),),
     "conv": _convolution,
+    "einsum": lambda a: (torch.einsum(a["equation"], *a["values"]),),
     "expand_dims": _expand_dims,
     "gather": _gather,
     "gelu": lambda a: (functional.gelu(a["x"], approximate=_GELU[a["mode"]]),),
@@ -307,4 +308,5 @@ _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
     "softmax": lambda a: (a["x"].softmax(a["axis"]),),
     "split": lambda a: a["x"].split(a["split_sizes"], dim=a["axis"]),
     "sub": lambda a: (a["x"] - a["y"],),
+    "transpose": lambda a: (a["x"].permute(a["perm"]),),
 }

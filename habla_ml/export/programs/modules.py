@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 N_FFT = 400
 HOP_LENGTH = 160
 N_FRAMES = 3000
+QUERIES_PER_CHUNK = 256
+"""Of `SplitAttention`; argmaxinc's value."""
+_PRODUCT = "nchw,nwhu->nchu"
+"""The letters with which MIL documents its operation `einsum`."""
 _POWER_FLOOR = 1e-10
 _DYNAMIC_RANGE_DECADES = 8.0
 
 
-def load_modules(checkpoint: Path) -> dict[str, nn.Module]:
-    """Return the networks of a prepared checkpoint by program name."""
+def load_modules(checkpoint: Path, *, splits_encoder_attention: bool = False) -> dict[str, nn.Module]:
+    """Return the networks of a prepared checkpoint by program name; for splitting see `SplitAttention`."""
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     model = WhisperForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
@@ -36,7 +40,7 @@ def load_modules(checkpoint: Path) -> dict[str, nn.Module]:
     generation = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8"))
     return {
         "MelSpectrogram": MelSpectrogram(torch.from_numpy(extractor.mel_filters)).eval(),
-        "AudioEncoder": AudioEncoder(model).eval(),
+        "AudioEncoder": AudioEncoder(model, SplitAttention if splits_encoder_attention else Attention).eval(),
         "TextDecoder": TextDecoder(model, generation["alignment_heads"]).eval(),
     }
 
@@ -74,13 +78,13 @@ class MelSpectrogram(nn.Module):  # type: ignore[misc]
 class AudioEncoder(nn.Module):  # type: ignore[misc]
     """Log-mel features [1, n_mels, 1, 3000] to encoder states [1, D, 1, 1500]."""
 
-    def __init__(self, model: WhisperForConditionalGeneration) -> None:
+    def __init__(self, model: WhisperForConditionalGeneration, attention: type[Attention]) -> None:
         super().__init__()
         encoder = model.model.encoder
         self.conv1 = _build_convolution(encoder.conv1.weight[:, :, None, :], encoder.conv1.bias, padding=1)
         self.conv2 = _build_convolution(encoder.conv2.weight[:, :, None, :], encoder.conv2.bias, stride=2, padding=1)
         self.register_buffer("positions", encoder.embed_positions.weight.detach().T[None, :, None, :].clone())
-        self.layers = nn.ModuleList(EncoderLayer(layer) for layer in encoder.layers)
+        self.layers = nn.ModuleList(EncoderLayer(layer, attention) for layer in encoder.layers)
         self.norm = ChannelNorm(encoder.layer_norm)
 
     def forward(self, melspectrogram_features: Tensor) -> Tensor:
@@ -138,16 +142,16 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
 class EncoderLayer(nn.Module):  # type: ignore[misc]
     """One pre-norm transformer layer over the audio."""
 
-    def __init__(self, layer: WhisperEncoderLayer) -> None:
+    def __init__(self, layer: WhisperEncoderLayer, attention: type[Attention]) -> None:
         super().__init__()
         self.attention_norm = ChannelNorm(layer.self_attn_layer_norm)
-        self.attention = Attention(layer.self_attn)
+        self.attention = attention(layer.self_attn)
         self.feed_forward = FeedForward(layer)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map [1, D, 1, 1500] to the same shape."""
         normed = self.attention_norm(states)
-        attended, _ = self.attention(normed, self.attention.keys(normed), self.attention.values(normed), None)
+        attended = self.attention.attend(normed, self.attention.keys(normed), self.attention.values(normed))
         return self.feed_forward(states + attended)
 
 
@@ -201,8 +205,36 @@ class Attention(nn.Module):  # type: ignore[misc]
         attended = self._heads(values) @ weights.transpose(2, 3)
         return self.out(attended.reshape(1, -1, 1, states.shape[3])), weights
 
+    def attend(self, states: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return the attended states only, without padding."""
+        return self(states, keys, values, None)[0]
+
     def _heads(self, states: Tensor) -> Tensor:
         return states.reshape(1, self.n_heads, -1, states.shape[3])
+
+
+class SplitAttention(Attention):
+    """Attention head by head and in chunks of 256 queries, with the results of `Attention`.
+
+    argmaxinc's converter uses this form by default in the encoder, for the Neural Engine, where it is called
+    `SplitHeadsQ`. The largest tensor is [1, 1500, 1, 256], in place of [1, heads, 1500, 1500], and each product becomes
+    the operation `einsum` of MIL, which needs no other layout of the tensors.
+    """
+
+    def attend(self, states: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return the attended states."""
+        queries = (self.queries(states) * self.scale).chunk(self.n_heads, dim=1)
+        by_time = keys.transpose(1, 3).chunk(self.n_heads, dim=3)
+        heads = zip(queries, by_time, values.chunk(self.n_heads, dim=1), strict=True)
+        return self.out(torch.cat([self._attend_head(*head) for head in heads], dim=1))
+
+    def _attend_head(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return [1, D / heads, 1, queries]; `keys` are [1, keys, 1, D / heads]."""
+        attended = []
+        for chunk in queries.split(QUERIES_PER_CHUNK, dim=3):
+            weights = torch.einsum(_PRODUCT, keys, chunk).softmax(dim=1)
+            attended.append(torch.einsum(_PRODUCT, values, weights))
+        return torch.cat(attended, dim=3)
 
 
 class FeedForward(nn.Module):  # type: ignore[misc]

@@ -48,3 +48,9 @@ def test_an_unknown_operation_is_named(models: Path) -> None:
 def test_a_missing_input_is_named(converted_model: ConvertedCheckpoint) -> None:
     with pytest.raises(ExportError, match="melspectrogram_features"):
         run_program(load_program(converted_model.folder / "AudioEncoder.mlpackage"), {})
+
+
+def test_the_encoder_attends_by_head_in_chunks_of_256_queries(converted_model: ConvertedCheckpoint) -> None:
+    program = load_program(converted_model.folder / "AudioEncoder.mlpackage")
+    kinds = [operation.kind for operation in program.operations]
+    assert (kinds.count("einsum"), kinds.count("softmax"), kinds.count("matmul")) == (48, 24, 0)  # layers · heads · 6

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from habla_ml.export.programs.modules import AudioEncoder, MelSpectrogram, TextDecoder
+from habla_ml.export.programs.modules import Attention, AudioEncoder, MelSpectrogram, SplitAttention, TextDecoder
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 
@@ -31,10 +31,13 @@ def test_mel_features_equal_the_extractors_down_to_silence(
     assert features[:, :, 0].numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_encoder_states_equal_those_of_transformers(reference: WhisperForConditionalGeneration) -> None:
+@pytest.mark.parametrize("attention", [Attention, SplitAttention])
+def test_encoder_states_equal_those_of_transformers(
+    reference: WhisperForConditionalGeneration, attention: type[Attention]
+) -> None:
     features = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        states = AudioEncoder(reference).eval()(features[:, :, None, :])
+        states = AudioEncoder(reference, attention).eval()(features[:, :, None, :])
         expected = reference.model.encoder(features).last_hidden_state
     assert states.shape == (1, 64, 1, 1500)
     torch.testing.assert_close(states[:, :, 0].transpose(1, 2), expected, atol=1e-4, rtol=1e-4)
