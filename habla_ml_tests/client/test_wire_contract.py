@@ -6,11 +6,14 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
 import pytest
+import tree_sitter_swift
 from pydantic import BaseModel
+from tree_sitter import Language, Node, Parser
 
 from habla_ml.client import updates, wire
 from habla_ml.client.channel_statement import ChannelStatement, StatedArchive, read_statement
@@ -87,6 +90,22 @@ def document(service: ServiceUnderTest) -> dict[str, Any]:
 def problem(service: ServiceUnderTest) -> dict[str, Any]:
     found: dict[str, Any] = service.client.get("/latest-model-info", params={"platform": "watch"}).json()
     return found
+
+
+def find_syntax_errors(node: Node) -> list[int]:
+    """Return the lines of what the grammar does not accept."""
+    if not node.has_error:
+        return []
+    own = [node.start_point.row + 1] if node.type == "ERROR" or node.is_missing else []
+    return own + [line for each in node.children for line in find_syntax_errors(each)]
+
+
+@pytest.mark.parametrize("path", sorted(SWIFT.glob("*.swift")), ids=lambda each: str(each.name))
+def test_swift_sources_have_the_syntax_of_swift(path: Path) -> None:
+    parser = Parser(Language(tree_sitter_swift.language()))
+    assert find_syntax_errors(parser.parse(path.read_bytes()).root_node) == []
+    broken = parser.parse(path.read_bytes().replace(b"{", b"", 1)).root_node
+    assert find_syntax_errors(broken) != []
 
 
 def test_every_fixture_has_a_model() -> None:

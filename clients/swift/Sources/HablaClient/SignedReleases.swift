@@ -27,6 +27,7 @@ public enum UntrustedRelease: Error {
 public struct TrustedKeys: Decodable, Sendable {
     public static let kind = "habla_ml.keys/1"
     public let version: Int
+    public let created: Date
     public let expires: Date
     public let rootKeys: [String: String]
     public let releaseKeys: [String: String]

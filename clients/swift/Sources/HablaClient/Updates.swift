@@ -12,6 +12,5 @@ public func isInRollout(installation: String, version: String, percent: Int) -> 
 
 /// Return whether a downloaded zip is the one that the service named.
 public func isIntact(_ file: URL, model: LatestModel) throws -> Bool {
-    let digest = SHA256.hash(data: try Data(contentsOf: file, options: .mappedIfSafe))
-    return digest.map { String(format: "%02x", $0) }.joined() == model.sha256
+    try hash(file) == model.sha256
 }
