@@ -25,8 +25,8 @@ class AssetCode:
 
 
 _SEGMENTS: Final = ("audio", "recordings.days", "recordings.segments")
-_PROGRAMS: Final = ("export.prepare", "export.programs", "export.tokenizer_vocabulary")
-_SCORES: Final = ("evaluation.comparison", "evaluation.metrics", "evaluation.scoring", "transcription")
+_PROGRAMS: Final = ("export.prepare", "export.programs", "export.tokenizer_vocabulary", "runtimes")
+_SCORES: Final = ("evaluation.comparison", "evaluation.metrics", "evaluation.scoring", "runtimes", "transcription")
 
 ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "raw_recordings": AssetCode(

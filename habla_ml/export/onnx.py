@@ -1,28 +1,26 @@
 """The three programs of a Whisper for onnxruntime: a folder with a file for each, tokenizer and configs.
 
-Names and shapes are those of `habla_ml.export.programs.interface`, with float32 in place of float16. The package
+Names and shapes are those of `habla_ml.runtimes.interface`, with float32 in place of float16. The package
 `onnx` is needed for the conversion only; a device needs onnxruntime.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import COMPANION_FILES, prepare_checkpoint
-from habla_ml.export.programs.interface import PROGRAM_NAMES, ProgramInterface, build_interfaces, read_model_shape
 from habla_ml.export.programs.parity import ParityBounds, find_parity_problems, measure_parity
 from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
+from habla_ml.runtimes.interface import PROGRAM_NAMES, ProgramInterface, build_interfaces, read_model_shape
+from habla_ml.runtimes.onnx_program import load_onnx_program
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from habla_ml.export.programs.parity import Program
+    from torch import nn
 
 _OPSET: Final = 18
 _BOUNDS: Final = {"float32": ParityBounds(80.0, 0.001), "int8": ParityBounds(34.0, 0.15)}
@@ -48,7 +46,7 @@ def convert_to_onnx(checkpoint: Path, scratch: Path, options: ExportOptions, pro
         if options.quantisation == "int8" and name != "MelSpectrogram":
             _quantise_to_int8(path, scratch)
         progress(f"onnx: {name} {path.stat().st_size / 1e6:.1f} MB")
-    parity = measure_parity(lambda name: open_onnx_program(folder / f"{name}.onnx"), prepared.folder, progress)
+    parity = measure_parity(lambda name: load_onnx_program(folder / f"{name}.onnx"), prepared.folder, progress)
     problems = find_parity_problems(parity, _BOUNDS[options.quantisation])
     if problems:
         raise ExportError(
@@ -99,25 +97,6 @@ def _quantise_to_int8(path: Path, scratch: Path) -> None:
     source = path.rename(scratch / path.name)
     quantize_dynamic(source, path, weight_type=QuantType.QUInt8)
     source.unlink()
-
-
-def open_onnx_program(path: Path) -> Program:
-    """Load a file with onnxruntime, on the CPU."""
-    import numpy as np
-    import onnxruntime
-    import torch
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    types = {"tensor(float)": np.float32, "tensor(int32)": np.int32}
-    input_types = {each.name: types[each.type] for each in session.get_inputs()}
-    outputs = [each.name for each in session.get_outputs()]
-
-    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        feeds = {name: inputs[name].numpy().astype(dtype) for name, dtype in input_types.items()}
-        results: list[Any] = session.run(outputs, feeds)
-        return {name: torch.from_numpy(result) for name, result in zip(outputs, results, strict=True)}
-
-    return run
 
 
 ONNX: Final = Exporter(

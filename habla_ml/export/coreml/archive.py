@@ -24,10 +24,10 @@ from habla_ml.export.exporter import (
     PublishedExport,
 )
 from habla_ml.export.prepare import COMPANION_FILES
-from habla_ml.export.programs.interface import PROGRAM_NAMES, read_model_shape
 from habla_ml.export.tokenizer_vocabulary import WHISPERKIT_VOCAB_SIZES
 from habla_ml.export.zip_folder import list_folder, zip_folder
 from habla_ml.lake import compute_sha256
+from habla_ml.runtimes.interface import PROGRAM_NAMES, read_model_shape
 
 _FILE_MODE = 0o100644
 _COMPILE_TIMEOUT_S = 600

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from habla_ml.export.programs.interface import FeatureSpec, ProgramInterface, build_interfaces, read_model_shape
+from habla_ml.runtimes.interface import FeatureSpec, ProgramInterface, build_interfaces, read_model_shape
 
 SPECIFICATION_VERSION = 7
 MINIMUM_IOS = 16

@@ -12,13 +12,13 @@ from habla_ml.errors import ExportError
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
 from habla_ml.export.exporter import Progress
 from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
-from habla_ml.export.programs.interface import (
+from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
+from habla_ml.runtimes.interface import (
     PROGRAM_NAMES,
     ProgramInterface,
     build_interfaces,
     read_model_shape,
 )
-from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from habla_ml.export.exporter import Progress
 from habla_ml.export.programs.parity import ProgramParity, measure_parity
-
-if TYPE_CHECKING:
-    from habla_ml.export.programs.parity import Program
 
 
 def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> ProgramParity:
@@ -19,9 +14,6 @@ def verify_coreml(models_folder: Path, checkpoint: Path, progress: Progress) -> 
     Raises:
         ExportError: A package contains an operation that cannot be verified, or overflows.
     """
-    from habla_ml.export.coreml.interpreter import load_program, run_program
+    from habla_ml.runtimes.mil_interpreter import load_program
 
-    def load(name: str) -> Program:
-        return partial(run_program, load_program(models_folder / f"{name}.mlpackage"))
-
-    return measure_parity(load, checkpoint, progress)
+    return measure_parity(lambda name: load_program(models_folder / f"{name}.mlpackage"), checkpoint, progress)

@@ -1,5 +1,4 @@
-"""A Whisper as three programs: audio to features, features to encoder states, a token and caches to logits.
+"""Whisper as the three programs of `habla_ml.runtimes`, which Core ML and ONNX store.
 
-`modules` contains the networks in torch, `interface` their inputs and outputs, and `parity` compares programs of any
-runtime with Transformers. Core ML and ONNX store these programs.
+`modules` contains the networks in torch, and `parity` compares programs of any runtime with Transformers.
 """

@@ -124,7 +124,7 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         encoder_output_embeds: Tensor,
         decoder_key_padding_mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decode one token; shapes as in `habla_ml.export.programs.interface`."""
+        """Decode one token; shapes as in `habla_ml.runtimes.interface`."""
         states = (self.embed_tokens(input_ids) + self.embed_positions(cache_length))[:, :, None, None]
         update, padding = kv_cache_update_mask[:, None, None, :], decoder_key_padding_mask[:, None, None, :]
         keys, values, attention = [], [], []

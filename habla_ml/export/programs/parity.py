@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.export.exporter import Progress
-from habla_ml.export.programs.interface import TARGET_POSITIONS, ModelShape, read_model_shape
+from habla_ml.runtimes.cached_decoder import CachedDecoder
+from habla_ml.runtimes.interface import ModelShape, read_model_shape
+from habla_ml.runtimes.program import Program
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    Program = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-    """Takes the inputs by name and returns the outputs by name."""
 
 _MAX_MEL_DIFFERENCE = 0.02
 _SAMPLING_RATE = 16_000
@@ -163,31 +162,11 @@ class _ReferenceModel:
 
 
 def _run_decoder(decoder: Program, shape: ModelShape, states: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
-    """Call the decoder as WhisperKit does: one token per call, with the caches kept outside."""
+    """Return the logits after each token, [T, V], and its attention to the audio, [T, 1500]."""
     import torch
 
-    channels, length = shape.d_model * shape.decoder_layers, TARGET_POSITIONS
-    caches = {name: torch.zeros(1, channels, 1, length) for name in ("key_cache", "value_cache")}
-    padding = torch.full((1, length), -10_000.0)
-    logits, heads = [], []
-    for position, token in enumerate(tokens):
-        padding[0, position] = 0.0
-        update = torch.zeros(1, length)
-        update[0, position] = 1.0
-        out = decoder(
-            {
-                "input_ids": torch.tensor([token]),
-                "cache_length": torch.tensor([position]),
-                **caches,
-                "kv_cache_update_mask": update,
-                "encoder_output_embeds": states,
-                "decoder_key_padding_mask": padding,
-            }
-        )
-        for name, cache in caches.items():
-            cache[..., position] = out[f"{name}_updates"][..., 0]
-        logits.append(out["logits"][0, 0])
-        heads.append(out["alignment_heads_weights"][0])
+    text = CachedDecoder(decoder.bind({"encoder_output_embeds": states}), shape)
+    logits, heads = zip(*(text.add_token(each) for each in tokens), strict=True)
     return torch.stack(logits), torch.stack(heads)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import find_contract_problems
-from habla_ml.export.programs.interface import build_interfaces, read_model_shape
+from habla_ml.runtimes.interface import build_interfaces, read_model_shape
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.coreml_package import edit_specification
 

@@ -9,13 +9,13 @@ operation are float32. Not covered: the arithmetic of the Neural Engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  # noqa: TID253 - this module is imported by the conversion process only
+import torch  # noqa: TID253 - this module is imported by processes that execute programs only
 from torch import Tensor  # noqa: TID253 - as above
 from torch.nn import functional  # noqa: TID253 - as above
 
@@ -62,6 +62,33 @@ class MilProgram:
     dead_values: tuple[tuple[str, ...], ...]
     """For each operation, the values that no later operation reads; they are freed after it."""
 
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `run_program`."""
+        return run_program(self, inputs)
+
+    def bind(self, inputs: Mapping[str, Tensor]) -> MilProgram:
+        """See `habla_ml.runtimes.program.Program.bind`; the results are the same, bit by bit."""
+        known = {*self.constants, *inputs}
+        early: list[MilOperation] = []
+        late: list[MilOperation] = []
+        for operation in self.operations:
+            is_early = all(name in known for names in operation.arguments.values() for name in names)
+            (early if is_early else late).append(operation)
+            known |= {name for name, _ in operation.outputs} if is_early else set()
+        rounded = {name: _round_to_type(value, self.input_types[name]) for name, value in inputs.items()}
+        needed = {*self.outputs, *(name for each in late for names in each.arguments.values() for name in names)}
+        values = {**self.constants, **rounded}
+        kept = frozenset(values) | needed
+        _execute(early, _find_dead_values(early, kept), values)
+        constants = {name: value for name, value in values.items() if name in needed}
+        return replace(
+            self,
+            input_types={name: dtype for name, dtype in self.input_types.items() if name not in inputs},
+            constants=constants,
+            operations=tuple(late),
+            dead_values=_find_dead_values(late, frozenset(self.outputs) | constants.keys()),
+        )
+
 
 def load_program(package: Path) -> MilProgram:
     """Read an `.mlpackage` of type mlProgram.
@@ -93,7 +120,7 @@ def load_program(package: Path) -> MilProgram:
         if step.type not in _OPERATIONS:
             raise ExportError(
                 f"{package.name} uses the operation {step.type!r}, which the interpreter does not know; "
-                "add it to habla_ml.export.coreml.interpreter."
+                "add it to habla_ml.runtimes.mil_interpreter."
             )
         arguments = {key: tuple(a.name for a in given.arguments) for key, given in step.inputs.items()}
         outputs = tuple((out.name, type_name(out.type.tensorType.dataType)) for out in step.outputs)
@@ -119,7 +146,19 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
         raise ExportError(f"{program.name} lacks the inputs {sorted(missing)}; pass all of them.")
     rounded = {name: _round_to_type(inputs[name], dtype) for name, dtype in program.input_types.items()}
     values: dict[str, Any] = {**program.constants, **rounded}
-    for operation, dead_values in zip(program.operations, program.dead_values, strict=True):
+    _execute(program.operations, program.dead_values, values)
+    outputs = {name: values[name] for name in program.outputs}
+    for name, value in outputs.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model.")
+    return outputs
+
+
+def _execute(
+    operations: Sequence[MilOperation], dead_values: Sequence[tuple[str, ...]], values: dict[str, Any]
+) -> None:
+    """Add the result of each operation to `values`, and drop the dead ones."""
+    for operation, dead in zip(operations, dead_values, strict=True):
         arguments = {
             key: [values[name] for name in names] if key == "values" else values[names[0]]
             for key, names in operation.arguments.items()
@@ -127,13 +166,8 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
         results = _OPERATIONS[operation.kind](arguments)
         for (name, dtype), result in zip(operation.outputs, results, strict=True):
             values[name] = _round_to_type(result, dtype)
-        for name in dead_values:
+        for name in dead:
             del values[name]
-    outputs = {name: values[name] for name in program.outputs}
-    for name, value in outputs.items():
-        if not bool(torch.isfinite(value).all()):
-            raise ExportError(f"{name} of {program.name} is not finite: float16 overflowed. Do not release this model.")
-    return outputs
 
 
 def _round_to_type(value: Tensor, dtype: str) -> Tensor:
@@ -142,7 +176,7 @@ def _round_to_type(value: Tensor, dtype: str) -> Tensor:
     return value.to(torch.float32 if dtype == "FLOAT32" else torch.int64)
 
 
-def _find_dead_values(operations: list[MilOperation], kept: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+def _find_dead_values(operations: Sequence[MilOperation], kept: frozenset[str]) -> tuple[tuple[str, ...], ...]:
     seen = set(kept)
     dead_values: list[tuple[str, ...]] = []
     for operation in reversed(operations):

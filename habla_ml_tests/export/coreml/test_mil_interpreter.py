@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.interpreter import load_program, run_program
+from habla_ml.runtimes.interface import ModelShape, build_interfaces
+from habla_ml.runtimes.mil_interpreter import load_program, run_program
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.coreml_package import edit_specification
+
+DECODER_INPUTS = {each.name: each for each in build_interfaces(ModelShape(80, 64, 2, 1866))["TextDecoder"].inputs}
 
 
 def test_silence_gives_whispers_floor_exactly(converted_model: ConvertedCheckpoint) -> None:
@@ -54,3 +57,16 @@ def test_the_encoder_attends_by_head_in_chunks_of_256_queries(converted_model: C
     program = load_program(converted_model.folder / "AudioEncoder.mlpackage")
     kinds = [operation.kind for operation in program.operations]
     assert (kinds.count("einsum"), kinds.count("softmax"), kinds.count("matmul")) == (48, 24, 0)  # layers · heads · 6
+
+
+def test_bound_inputs_change_no_bit_of_a_result(converted_model: ConvertedCheckpoint) -> None:
+    decoder = load_program(converted_model.folder / "TextDecoder.mlpackage")
+    torch.manual_seed(3)
+    inputs = {name: torch.randn(each.shape) for name, each in DECODER_INPUTS.items()}
+    inputs |= {"input_ids": torch.tensor([7]), "cache_length": torch.tensor([2])}
+    audio = {"encoder_output_embeds": inputs.pop("encoder_output_embeds")}
+    bound = decoder.bind(audio)
+    assert len(bound.operations) < len(decoder.operations), "nothing was computed in advance"
+    whole, part = decoder({**inputs, **audio}), bound(inputs)
+    assert whole.keys() == part.keys() == set(decoder.outputs)
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
