@@ -127,7 +127,7 @@ def install_whisperx_command() -> None:
 def export_command(
     checkpoint: Annotated[Path, typer.Argument(help="A Whisper folder of Transformers.")],
     out: Annotated[Path, typer.Argument(help="The new file or folder.")],
-    to: Annotated[str, typer.Option(help="The format: coreml, ctranslate2, ggml or onnx.")],
+    to: Annotated[str, typer.Option(help="The format: coreml, ctranslate2, ggml, onnx or transformers.")],
     quantisation: Annotated[str | None, typer.Option(help="The type of the weights; default as in a release.")] = None,
 ) -> None:
     """Convert a folder without a lake, as the export assets do, and print the measured parity."""

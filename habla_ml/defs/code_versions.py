@@ -78,6 +78,8 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "ctranslate2_model": AssetCode("1", ("export.ctranslate2", "export.prepare")),
     "coreml_zip": AssetCode("3", (*_PROGRAMS, "export.coreml", "export.zip_folder")),
     "onnx_model": AssetCode("1", (*_PROGRAMS, "export.onnx")),
+    "ggml_model": AssetCode("1", (*_PROGRAMS, "export.ggml", "export.whisper_cpp")),
+    "transformers_model": AssetCode("1", ("export.prepare", "export.transformers_folder")),
     "wer_report": AssetCode("1", (*_SCORES, "evaluation.promotion", "evaluation.run")),
     "engine_comparison": AssetCode("1", (*_SCORES, "evaluation.run")),
     "cdn_release": AssetCode(

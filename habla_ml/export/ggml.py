@@ -2,21 +2,26 @@
 
 The format is that of whisper.cpp's own `models/convert-h5-to-ggml.py` and of the reader in `src/whisper.cpp`
 (`whisper_model_load`). whisper.cpp derives the ids of special tokens from the vocabulary size, so a smaller vocabulary
-is padded to Whisper's. Matrices are stored in float16: whisper.cpp 1.8.5 aborts on float32 convolutions.
+is padded to Whisper's. The types of the tensors are those of its program `whisper-quantize`: matrices are float16 or
+quantised, convolutions float16 (whisper.cpp 1.8.5 aborts on float32), positions, biases and norms float32.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.exporter import ConvertedModel, Exporter, ExportOptions, Progress
+from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
 from habla_ml.export.prepare import prepare_checkpoint
 from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, read_tokenizer_vocabulary
+from habla_ml.export.whisper_cpp.library import load_whisper_cpp
+from habla_ml.export.whisper_cpp.parity import LogitBounds, find_logit_problems, measure_logit_parity
+from habla_ml.export.whisper_cpp.quantise import FLOAT16, WEIGHT_TYPES, WeightType, quantise_matrix
 from habla_ml.transcription.whisper_cpp import GGML_FILE
 
 if TYPE_CHECKING:
@@ -24,7 +29,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC: Final = 0x67676D6C
-_FLOAT32, _FLOAT16 = 0, 1
+_FLOAT32 = 0
+_BOUNDS: Final = {
+    "float16": LogitBounds(60.0, 0.01),
+    "q8_0": LogitBounds(40.0, 0.05),
+    "q5_1": LogitBounds(34.0, 0.12),
+}
 _TEXT_TOKENS: Final = 50257
 """Tokens before `<|endoftext|>` in Whisper's multilingual vocabularies."""
 _LANGUAGES_BY_SPECIAL_TOKENS: Final = {1608: 99, 1609: 100}
@@ -34,6 +44,8 @@ _MAX_PADDING_WEIGHT: Final = 1000.0
 """Above it, the rounding to float16 moves the logit of a padding token noticeably."""
 _EMBEDDING: Final = "model.decoder.embed_tokens.weight"
 _ALWAYS_FLOAT32: Final = ("encoder.positional_embedding", "decoder.positional_embedding")
+_FFN_RATIO: Final = 4
+"""Width of a feed-forward layer as a multiple of d_model, which whisper.cpp assumes."""
 _CONV_BIASES: Final = ("encoder.conv1.bias", "encoder.conv2.bias")
 _TOP_LEVEL_NAMES: Final = {
     "encoder.layer_norm": "encoder.ln_post",
@@ -59,21 +71,34 @@ _LAYER_NAMES: Final = {
 }
 
 
-def convert_to_ggml(checkpoint: Path, scratch: Path, _: ExportOptions, progress: Progress) -> ConvertedModel:
-    """Convert a Whisper checkpoint for whisper.cpp; see `Exporter.convert`."""
+def convert_to_ggml(checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress) -> ConvertedModel:
+    """Convert a Whisper checkpoint for whisper.cpp, and run it there; see `Exporter.convert`."""
+    load_whisper_cpp()
     prepared = prepare_checkpoint(checkpoint, scratch / "checkpoint", progress)
+    config = json.loads((prepared.folder / "config.json").read_text("utf-8"))
+    _check_widths(checkpoint, config)
     vocabulary = read_tokenizer_vocabulary(prepared.folder / "tokenizer.json")
     n_padding = _count_padding_tokens(vocabulary, prepared.vocab_size)
     if n_padding:
         progress(f"ggml: {n_padding} unused tokens added, as whisper.cpp expects {_TEXT_TOKENS} tokens of text")
-    model = scratch / "model"
-    model.mkdir()
-    with (model / GGML_FILE).open("wb") as file:
-        _write_header(file, prepared.folder, prepared.vocab_size + n_padding)
+    folder, weight_type, end = scratch / "model", WEIGHT_TYPES[options.quantisation], vocabulary.ids["<|endoftext|>"]
+    folder.mkdir()
+    model = folder / GGML_FILE
+    with model.open("wb") as file:
+        _write_header(file, config, prepared.vocab_size + n_padding, weight_type)
+        _write_mel_filters(file, prepared.folder)
         _write_tokens(file, vocabulary, n_padding)
-        for name, values in _iterate_tensors(prepared.folder, vocabulary.ids["<|endoftext|>"], n_padding):
-            _write_tensor(file, _to_ggml_name(name), values)
-    return ConvertedModel(model, prepared.repairs)
+        for name, values in _iterate_tensors(prepared.folder, end, n_padding):
+            _write_tensor(file, _to_ggml_name(name), values, weight_type)
+    progress(f"ggml: {model.stat().st_size / 1e6:.1f} MB")
+    parity = measure_logit_parity(model, prepared.folder, slice(end, end + n_padding), options.timeout_s, progress)
+    problems = find_logit_problems(parity, _BOUNDS[options.quantisation])
+    if problems:
+        raise ExportError(
+            f"whisper.cpp computes something else from {checkpoint} in {options.quantisation}: {' '.join(problems)} Set "
+            "export.ggml_quantisation to a larger type, or check torch and pywhispercpp against constraints.txt."
+        )
+    return ConvertedModel(folder, prepared.repairs, {"parity": asdict(parity)})
 
 
 def _count_padding_tokens(vocabulary: TokenizerVocabulary, vocab_size: int) -> int:
@@ -108,16 +133,27 @@ def _count_padding_tokens(vocabulary: TokenizerVocabulary, vocab_size: int) -> i
     return _TEXT_TOKENS - end
 
 
-def _write_header(file: IO[bytes], prepared: Path, vocab_size: int) -> None:
-    """Write the hyperparameters and the mel filters."""
-    from transformers import WhisperFeatureExtractor
+def _check_widths(checkpoint: Path, config: Mapping[str, Any]) -> None:
+    for key in ("encoder_ffn_dim", "decoder_ffn_dim"):
+        if config[key] != _FFN_RATIO * config["d_model"]:
+            raise ExportError(
+                f"{checkpoint} has {key} {config[key]} and d_model {config['d_model']}; whisper.cpp loads only models whose "
+                f"{key} is {_FFN_RATIO} times d_model, as in every Whisper of OpenAI. Use another engine."
+            )
 
-    config = json.loads((prepared / "config.json").read_text("utf-8"))
+
+def _write_header(file: IO[bytes], config: Mapping[str, Any], vocab_size: int, weight_type: WeightType) -> None:
+    """Write the hyperparameters."""
     audio_keys = ("max_source_positions", "d_model", "encoder_attention_heads", "encoder_layers")
     text_keys = ("max_target_positions", "d_model", "decoder_attention_heads", "decoder_layers")
     sizes = (config[key] for key in (*audio_keys, *text_keys, "num_mel_bins"))
-    numbers = (_MAGIC, vocab_size, *sizes, _FLOAT16)
+    numbers = (_MAGIC, vocab_size, *sizes, weight_type.file_type)
     file.write(struct.pack(f"<{len(numbers)}i", *numbers))
+
+
+def _write_mel_filters(file: IO[bytes], prepared: Path) -> None:
+    from transformers import WhisperFeatureExtractor
+
     extractor = WhisperFeatureExtractor.from_pretrained(prepared, local_files_only=True)
     mel = extractor.mel_filters.T.astype("<f4")  # [n_mels, 201]
     file.write(struct.pack("<2i", *mel.shape))
@@ -192,17 +228,34 @@ def _to_ggml_name(name: str) -> str:
     return _TOP_LEVEL_NAMES.get(inner) or f"{_TOP_LEVEL_NAMES.get(module, module)}.{kind}"
 
 
-def _write_tensor(file: IO[bytes], name: str, values: NDArray[np.float32]) -> None:
+def _write_tensor(file: IO[bytes], name: str, values: NDArray[np.float32], weight_type: WeightType) -> None:
     if name in _CONV_BIASES:
         values = values.reshape(-1, 1)
-    in_float32 = values.ndim < 2 or name in (*_CONV_BIASES, *_ALWAYS_FLOAT32)
+    if values.ndim < 2 or name in (*_CONV_BIASES, *_ALWAYS_FLOAT32):
+        tensor_type, data = _FLOAT32, values.astype("<f4").tobytes()
+    elif values.ndim == 2 and weight_type != FLOAT16:
+        tensor_type, data = weight_type.tensor_type, quantise_matrix(name, values, weight_type)
+    else:
+        tensor_type, data = FLOAT16.tensor_type, values.astype("<f2").tobytes()
     label = name.encode()
-    file.write(struct.pack("<3i", values.ndim, len(label), _FLOAT32 if in_float32 else _FLOAT16))
+    file.write(struct.pack("<3i", values.ndim, len(label), tensor_type))
     file.write(struct.pack(f"<{values.ndim}i", *reversed(values.shape)))
     file.write(label)
-    file.write(values.astype("<f4" if in_float32 else "<f2").tobytes())
+    file.write(data)
 
 
 GGML: Final = Exporter(
-    name="ggml", title="GGML model", stored_as="tree", quantisations=("float16",), convert=convert_to_ggml
+    name="ggml",
+    title="GGML model",
+    stored_as="tree",
+    quantisations=tuple(WEIGHT_TYPES),
+    convert=convert_to_ggml,
+    configured_quantisation=lambda settings: settings.ggml_quantisation,
+    asset=ExportAsset(
+        name="ggml_model",
+        description="The checkpoint for whisper.cpp: one file, executed there and compared with the checkpoint.",
+        kinds=frozenset({"ggml"}),
+        summarise=lambda export: {"logit PSNR dB": float(export.details["parity"]["logit_psnr_db"])},
+    ),
+    describe_archive=lambda export: ArchiveFormat("ggml", parity=export.details["parity"]),
 )

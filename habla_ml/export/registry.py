@@ -9,9 +9,10 @@ from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml.export.exporter import Exporter
 from habla_ml.export.ggml import GGML
 from habla_ml.export.onnx import ONNX
+from habla_ml.export.transformers_folder import TRANSFORMERS
 from habla_ml.settings.models import ExportSettings
 
-EXPORTERS: Final[tuple[Exporter, ...]] = (COREML, CTRANSLATE2, GGML, ONNX)
+EXPORTERS: Final[tuple[Exporter, ...]] = (COREML, CTRANSLATE2, GGML, ONNX, TRANSFORMERS)
 """In the order of a release's archives: a channel's `url` names the first one that the version has."""
 
 SERVED: Final = CTRANSLATE2

@@ -48,7 +48,7 @@ def write_tiny_tokenizer(folder: Path, text_tokens: int) -> dict[str, int]:
     return dict(tokenizer.get_vocab())
 
 
-def write_tiny_checkpoint(folder: Path, text_tokens: int = 257) -> Path:
+def write_tiny_checkpoint(folder: Path, text_tokens: int = 257, ffn_dim: int = 128) -> Path:
     """Save the files of transformers 5: processor_config.json and no preprocessor_config.json."""
     import torch
     from transformers import (
@@ -68,8 +68,8 @@ def write_tiny_checkpoint(folder: Path, text_tokens: int = 257) -> Path:
         decoder_layers=2,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
-        encoder_ffn_dim=128,
-        decoder_ffn_dim=128,
+        encoder_ffn_dim=ffn_dim,
+        decoder_ffn_dim=ffn_dim,
         num_mel_bins=80,
         bos_token_id=ids["<|endoftext|>"],
         eos_token_id=ids["<|endoftext|>"],

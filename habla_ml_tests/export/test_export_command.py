@@ -25,7 +25,9 @@ def test_a_folder_is_converted_without_a_lake(tiny_checkpoint: Path, tmp_path: P
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="'tflite' is unknown; choose one of coreml, ctranslate2, ggml, onnx"):
+    with pytest.raises(
+        ExportError, match="'tflite' is unknown; choose one of coreml, ctranslate2, ggml, onnx, transformers"
+    ):
         export_command(tmp_path, tmp_path / "out", "tflite", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from habla_ml.errors import ExportError
+from habla_ml.export.exporter import ConvertedModel
 from habla_ml.export.ggml import GGML
+from habla_ml.export.whisper_cpp.parity import measure_logit_parity
+from habla_ml.export.whisper_cpp.quantise import WEIGHT_TYPES, quantise_matrix
 from habla_ml_tests.export.conftest import write_tiny_checkpoint
 from habla_ml_tests.testing.base_model import BASE_MODEL
-from habla_ml_tests.testing.export_checkpoint import export_checkpoint
+from habla_ml_tests.testing.export_checkpoint import export_checkpoint, ignore_progress
 
 GgmlContent = tuple[tuple[int, ...], list[bytes], dict[str, np.ndarray]]
 
@@ -49,7 +53,7 @@ def export_and_read(checkpoint: Path, folder: Path) -> GgmlContent:
 
 
 def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(tmp_path: Path) -> None:
-    checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", text_tokens=50257)
+    checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", text_tokens=50257, ffn_dim=256)
     head, tokens, found = export_and_read(checkpoint, tmp_path / "ggml")
     assert head == (0x67676D6C, 51865, 1500, 64, 2, 2, 448, 64, 2, 2, 80, 1)
     assert len(tokens) == 50257
@@ -85,9 +89,89 @@ def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(tmp_p
     assert states @ embedding[50256].astype(np.float64) == pytest.approx(-30, abs=1)
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    first, second = (export_checkpoint(GGML, tiny_checkpoint, tmp_path / name).path / "ggml-model.bin" for name in "ab")
-    assert first.read_bytes() == second.read_bytes()
+@pytest.fixture(scope="module")
+def loadable_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint whose layers have the widths that whisper.cpp assumes."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", ffn_dim=256)
+
+
+@pytest.fixture(scope="module")
+def in_float16(loadable_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ConvertedModel:
+    return export_checkpoint(GGML, loadable_checkpoint, tmp_path_factory.mktemp("float16"))
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(
+    in_float16: ConvertedModel, loadable_checkpoint: Path, tmp_path: Path
+) -> None:
+    again = export_checkpoint(GGML, loadable_checkpoint, tmp_path / "again").path / "ggml-model.bin"
+    assert again.read_bytes() == (in_float16.path / "ggml-model.bin").read_bytes()
+
+
+def test_the_file_computes_what_the_checkpoint_computes(in_float16: ConvertedModel) -> None:
+    parity = in_float16.details["parity"]
+    assert parity["logit_psnr_db"] > 60
+    assert parity["largest_logit_difference"] < 0.005 * parity["logit_scale"]
+    assert parity["same_argmax"] == parity["compared_tokens"] == 8
+    assert 0 < parity["padding_probability"] < 1e-6
+
+
+def test_a_type_in_which_the_model_computes_something_else_is_refused(
+    loadable_checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"in q5_1: The logits are at 3\d\.\d dB; at least 34 .* to a larger type"):
+        export_checkpoint(GGML, loadable_checkpoint, tmp_path, "q5_1")
+
+
+@pytest.mark.parametrize(("name", "bits"), [("q8_0", 8.5), ("q5_1", 6)])
+def test_a_quantised_matrix_is_near_the_matrix(name: str, bits: float) -> None:
+    matrix = np.random.default_rng(3).standard_normal((6, 96)).astype(np.float32)
+    weight_type = WEIGHT_TYPES[name]
+    stored = quantise_matrix("matrix", matrix, weight_type)
+    assert len(stored) == matrix.size * bits / 8
+    difference = np.abs(dequantise(name, stored).reshape(matrix.shape) - matrix)
+    blocks = matrix.reshape(-1, 32)
+    steps = {"q8_0": np.abs(blocks).max(1) / 127, "q5_1": np.ptp(blocks, axis=1) / 31}[name]
+    assert (difference.reshape(-1, 32).max(1) < 0.56 * steps).all()
+    assert difference.max() > 0.3 * steps.min()
+
+
+def dequantise(name: str, stored: bytes) -> np.ndarray:
+    """Read whisper.cpp's blocks of 32 weights: `block_q8_0` and `block_q5_1` of `ggml-common.h`."""
+    if name == "q8_0":
+        blocks = np.frombuffer(stored, [("scale", "<f2"), ("values", "i1", 32)])
+        return blocks["values"] * blocks["scale"].astype(np.float32)[:, None]
+    blocks = np.frombuffer(stored, [("scale", "<f2"), ("low", "<f2"), ("fifth", "<u4"), ("four", "u1", 16)])
+    values = np.concatenate([blocks["four"] & 15, blocks["four"] >> 4], axis=1).astype(np.float32)
+    values += 16 * ((blocks["fifth"][:, None] >> np.arange(32, dtype=np.uint32)) & 1)
+    return values * blocks["scale"].astype(np.float32)[:, None] + blocks["low"].astype(np.float32)[:, None]
+
+
+def test_a_row_that_is_no_multiple_of_a_block_is_refused() -> None:
+    matrix = np.zeros((2, 48), np.float32)
+    with pytest.raises(ExportError, match=r"fc\.weight has rows of 48 weights, .* blocks of 32"):
+        quantise_matrix("fc.weight", matrix, WEIGHT_TYPES["q8_0"])
+
+
+def test_other_widths_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"encoder_ffn_dim 128 and d_model 64; whisper\.cpp loads only .* 4 times"):
+        export_checkpoint(GGML, tiny_checkpoint, tmp_path)
+
+
+def test_a_file_that_whisper_cpp_refuses_is_named_with_its_reason(in_float16: ConvertedModel, tmp_path: Path) -> None:
+    cut = tmp_path / "model" / "ggml-model.bin"
+    cut.parent.mkdir()
+    cut.write_bytes((in_float16.path / "ggml-model.bin").read_bytes()[:-1000])
+    prepared = in_float16.path.parent / "checkpoint"
+    with pytest.raises(
+        ExportError, match=r"ended with status 1 on ggml-model\.bin: .*failed to load model.*constraints"
+    ):
+        measure_logit_parity(cut, prepared, slice(257, 50257), 60, ignore_progress)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_pywhispercpp", None)
+    with pytest.raises(ExportError, match=r"pip install 'habla-ml\[whisper-cpp\]'"):
+        export_checkpoint(GGML, tmp_path / "unread", tmp_path / "out")
 
 
 def test_special_tokens_in_another_order_are_refused(tmp_path: Path) -> None:

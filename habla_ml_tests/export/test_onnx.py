@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from habla_ml.definitions import build_definitions
-from habla_ml.defs.jobs import RETRAIN, list_job_assets
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import ConvertedModel
 from habla_ml.export.onnx import ONNX
-from habla_ml.settings import load_settings
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint
 
 PROGRAMS = ("MelSpectrogram", "AudioEncoder", "TextDecoder")
@@ -76,18 +72,6 @@ def test_int8_is_smaller_within_its_bounds_and_has_the_same_bytes_again(
     decoder = "TextDecoder.onnx"
     assert (quantised.path / decoder).stat().st_size < 0.5 * (made.path / decoder).stat().st_size
     assert 34 < quantised.details["parity"]["encoder_psnr_db"] < 60
-
-
-@pytest.mark.parametrize("chosen", [None, "int8"])
-def test_only_the_settings_make_it_part_of_a_release(chosen: str | None) -> None:
-    settings = load_settings("local", {} if chosen is None else {"HABLA_EXPORT__ONNX_QUANTISATION": chosen})
-    graph = build_definitions(settings).resolve_asset_graph()
-    assert (dg.AssetKey("onnx_model") in graph.get_all_asset_keys()) == (chosen is not None)
-    parents = graph.get(dg.AssetKey("cdn_release")).parent_keys
-    assert (dg.AssetKey("onnx_model") in parents) == (chosen is not None)
-    assert ("onnx_model" in list_job_assets(RETRAIN, settings)) == (chosen is not None)
-    if chosen is not None:
-        assert ONNX.build_options(settings.export).quantisation == chosen
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

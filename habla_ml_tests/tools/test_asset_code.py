@@ -31,7 +31,11 @@ def test_every_changed_asset_was_decided() -> None:
 
 def test_every_asset_of_the_deployment_has_its_listed_version(tmp_path: Path) -> None:
     release = {"store": {"url": "cdn"}, "hub": {"repository": "habla/andalusian"}}
-    export = {"onnx_quantisation": "int8"}  # with every asset that is off by default
+    export = {
+        "onnx_quantisation": "int8",
+        "ggml_quantisation": "q5_1",
+        "checkpoint_archive": True,
+    }  # with every asset that is off by default
     specs = build_definitions(write_settings(tmp_path, release=release, export=export)).resolve_all_asset_specs()
     versions = {spec.key.path[-1]: str(spec.code_version).partition("-")[0] for spec in specs}
     assert versions == {name: code.version for name, code in ASSET_CODE.items()}

@@ -190,7 +190,7 @@ def test_a_new_export_format_is_converted_published_and_offered_as_an_asset(proj
             "from habla_ml.export.ggml import GGML": (
                 "from habla_ml.export.ggml import GGML\nfrom habla_ml.export.weights_list import WEIGHTS_LIST"
             ),
-            "(COREML, CTRANSLATE2, GGML, ONNX)": "(COREML, CTRANSLATE2, GGML, ONNX, WEIGHTS_LIST)",
+            "GGML, ONNX, TRANSFORMERS)": "GGML, ONNX, TRANSFORMERS, WEIGHTS_LIST)",
         },
     )
     versions = project / "habla_ml/defs/code_versions.py"  # a new asset also states the version of its code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,22 @@ def ggml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_checkpoint(GGML, BASE_MODEL, tmp_path_factory.mktemp("ggml")).path
 
 
+@pytest.fixture(scope="module")
+def expected(sentences: list[Utterance]) -> list[Hypothesis]:
+    """What Transformers recognises with the same weights, without a beam."""
+    reference = Transformers(BASE_MODEL, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
+    return reference.transcribe(sentences)
+
+
 def transcribe_with_whisper_cpp(folder: Path, clips: list[Utterance], **options: Any) -> list[Hypothesis]:
     engine = WhisperCpp(folder, GREEDY.model_copy(update=options), "cpu", 1)
     return [engine.transcribe([each])[0] for each in clips]
 
 
 @pytest.mark.slow
-def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(ggml: Path, sentences: list[Utterance]) -> None:
-    reference = Transformers(BASE_MODEL, DecodingOptions(engine="transformers", beam_size=1), "cpu", 1)
-    expected = reference.transcribe(sentences)
+def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(
+    ggml: Path, sentences: list[Utterance], expected: list[Hypothesis]
+) -> None:
     found = transcribe_with_whisper_cpp(ggml, sentences)
     # whisper.cpp computes in float16 with its own spectrogram, so only texts with a high probability must be equal.
     sure = [(a, b) for a, b in zip(found, expected, strict=True) if (b.avg_logprob or -1) > -0.05]
@@ -44,6 +52,28 @@ def test_greedy_texts_equal_those_of_transformers_with_the_same_weights(ggml: Pa
         assert mine.text == theirs.text
         assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=0.05)
         assert mine.compression_ratio == theirs.compression_ratio
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("quantisation", "file_type", "size_mb"), [("q8_0", 2007, 12.8), ("q5_1", 2009, 9.6)])
+def test_quantised_weights_recognise_the_same_sentences(
+    quantisation: str,
+    file_type: int,
+    size_mb: float,
+    sentences: list[Utterance],
+    expected: list[Hypothesis],
+    tmp_path: Path,
+) -> None:
+    folder = export_checkpoint(GGML, BASE_MODEL, tmp_path, quantisation).path
+    file = folder / "ggml-model.bin"
+    assert struct.unpack_from("<i", file.read_bytes(), 44) == (file_type,)
+    assert file.stat().st_size / 1e6 == pytest.approx(size_mb, abs=0.05)
+    sure = [(clip, each) for clip, each in zip(sentences, expected, strict=True) if (each.avg_logprob or -1) > -0.05][
+        :8
+    ]
+    assert len({each.text for _, each in sure}) > 4
+    found = transcribe_with_whisper_cpp(folder, [clip for clip, _ in sure])
+    assert [each.text for each in found] == [each.text for _, each in sure]
 
 
 @pytest.mark.slow

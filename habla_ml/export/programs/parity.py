@@ -63,8 +63,8 @@ def measure_parity(load: Callable[[str], Program], checkpoint: Path, progress: P
 
     shape = read_model_shape(checkpoint)
     with torch.inference_mode():
-        audio = _make_test_audio()
-        reference = _ReferenceModel.load(checkpoint)
+        audio = make_test_audio()
+        reference = ReferenceModel.load(checkpoint)
         features = reference.features(audio)
         mel_program = load("MelSpectrogram")
         mel_difference = 0.0
@@ -76,7 +76,7 @@ def measure_parity(load: Callable[[str], Program], checkpoint: Path, progress: P
         encoder = load("AudioEncoder")
         states = encoder({"melspectrogram_features": features[:, :, None, :]})["encoder_output_embeds"]
         expected_states = reference.encode(features)
-        psnr_db = _compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
+        psnr_db = compute_psnr_db(states[:, :, 0].transpose(1, 2), expected_states)
         progress(f"verify: AudioEncoder at {psnr_db:.1f} dB")
 
         tokens, expected_logits, expected_heads = reference.decode(expected_states)
@@ -115,14 +115,15 @@ def find_parity_problems(parity: ProgramParity, bounds: ParityBounds) -> list[st
 
 
 @dataclass(frozen=True)
-class _ReferenceModel:
+class ReferenceModel:
     """The Whisper of Transformers in float32."""
 
     model: Any
     extractor: Any
 
     @classmethod
-    def load(cls, checkpoint: Path) -> _ReferenceModel:
+    def load(cls, checkpoint: Path) -> ReferenceModel:
+        """Load a prepared folder."""
         import torch
         from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
@@ -170,13 +171,14 @@ def _run_decoder(decoder: Program, shape: ModelShape, states: Tensor, tokens: li
     return torch.stack(logits), torch.stack(heads)
 
 
-def _compute_psnr_db(actual: Tensor, expected: Tensor) -> float:
+def compute_psnr_db(actual: Tensor, expected: Tensor) -> float:
+    """Return 20 log10(largest expected value / root mean square difference) in dB."""
     mean_square = float((actual - expected).square().mean())
     peak = float(expected.abs().max())
     return math.inf if mean_square == 0.0 else 20 * math.log10(peak / math.sqrt(mean_square))
 
 
-def _make_test_audio() -> Tensor:
+def make_test_audio() -> Tensor:
     """Return 30 s of audio [480000]: harmonics and a sweep, the same 40 dB quieter, then silence.
 
     Rounded to float16, the type that the app passes.
