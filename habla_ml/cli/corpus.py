@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from habla_ml.cli.context import Profile, open_context, print_labelled, print_line, print_rich_table, terminal
+from habla_ml.errors import InputError
+
+if TYPE_CHECKING:
+    from habla_ml.corpus.snapshot import Snapshot
+    from habla_ml.lake import Lake
+    from habla_ml.settings import Settings
 
 conventions_app = typer.Typer(no_args_is_help=True, help="The rules that turn text as typed into references.")
 _MOST_SKIPPED_LINES = 20
@@ -33,20 +40,29 @@ def import_command(
 
 
 def export_dataset_command(
-    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    folder: Annotated[Path | None, typer.Argument(help="A folder that does not exist yet.")] = None,
     snapshot: Annotated[str | None, typer.Option(help="A snapshot's id; default the newest.")] = None,
     written_as: Annotated[
         Literal["dataset", "parquet", "nemo"],
         typer.Option("--format", help="A Hugging Face DatasetDict, parquet with FLAC bytes, or NeMo manifests."),
     ] = "dataset",
+    push: Annotated[
+        bool, typer.Option("--push", help="Send it to corpus.hub_dataset.repository instead, without names.")
+    ] = False,
     profile: Profile = None,
 ) -> None:
     """Write the open splits of a snapshot (audio and sentence) for a training script of your own."""
     from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
     from habla_ml.corpus.snapshot import OPEN_SPLITS, load_latest_snapshot, load_snapshot
 
-    lake = open_context(profile).lake
+    if (folder is None) is not push:
+        raise InputError("give a folder to write to, or --push to send the dataset to the Hub, and not both")
+    context = open_context(profile)
+    lake = context.lake
     chosen = load_snapshot(lake, snapshot) if snapshot else load_latest_snapshot(lake)
+    if folder is None:
+        _push_snapshot(lake, chosen, context.settings)
+        return
     export, usage = {
         "dataset": (export_dataset, f"datasets.load_from_disk({str(folder)!r})"),
         "parquet": (export_parquet, f"datasets.load_dataset('parquet', data_dir={str(folder / 'data')!r})"),
@@ -55,6 +71,16 @@ def export_dataset_command(
     export(lake, chosen, folder)
     counts = ", ".join(f"{split} {chosen.counts[split]}" for split in OPEN_SPLITS)
     print_line(f"{folder}: {counts}; open it with {usage}")
+
+
+def _push_snapshot(lake: Lake, snapshot: Snapshot, settings: Settings) -> None:
+    from habla_ml.consent.admission import load_consents
+    from habla_ml.corpus.hub_dataset.push import open_dataset_repository, push_snapshot
+
+    url = open_dataset_repository(settings).url
+    pushed = push_snapshot(lake, snapshot, settings, load_consents(settings, datetime.now(UTC)), print_line)
+    state = "pushed" if pushed.is_new else "already there"
+    print_line(f"{url}: {pushed.tag} {state}, commit {pushed.commit}")
 
 
 def review_command(

@@ -24,7 +24,7 @@ from habla_ml.monitoring.finding import Finding, Health
 from habla_ml.platform_support import describe_platform
 from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings, load_settings
-from habla_ml.settings.hub import HubSettings
+from habla_ml.settings.hub import HubAccess
 from habla_ml.settings.models import AlertSettings
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
@@ -113,7 +113,9 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         next_step = "set release.public_url for the app"
         yield Finding("public URL", "note", "not set: releases name their path", next_step)
     if settings.release.hub.repository is not None:
-        yield _check_hub(settings.release.hub)
+        yield _check_hub("Hub", settings.release.hub)
+    if settings.corpus.hub_dataset.repository is not None:
+        yield _check_hub("dataset on the Hub", settings.corpus.hub_dataset)
     if not settings.evaluation.out_of_domain:
         next_step = "set evaluation.out_of_domain to a table of general Spanish clips"
         yield Finding("out-of-domain set", "note", "not set: forgetting is not measured", next_step)
@@ -195,11 +197,13 @@ def _check_store(subject: str, where: StoreSettings) -> Finding:
     return Finding(subject, "ok", f"{store.url} is reachable and has conditional writes")
 
 
-def _check_hub(hub: HubSettings) -> Finding:
+def _check_hub(subject: str, hub: HubAccess) -> Finding:
     if not os.environ.get(hub.token_variable):
         next_step = "export it where Dagster's daemon starts, then restart the daemon"
-        return Finding("Hub", "wrong", f"{hub.repository} needs {hub.token_variable}, which is not set here", next_step)
-    return Finding("Hub", "ok", f"{hub.repository}, with the token in {hub.token_variable}")
+        return Finding(
+            subject, "wrong", f"{hub.repository} needs {hub.token_variable}, which is not set here", next_step
+        )
+    return Finding(subject, "ok", f"{hub.repository}, with the token in {hub.token_variable}")
 
 
 def _check_alerts(alerts: AlertSettings) -> Finding:

@@ -32,6 +32,8 @@ class Erasure:
     trained: tuple[str, ...]
     evaluated: tuple[str, ...]
     """Model versions that were chosen by or scored on it."""
+    hub_datasets: tuple[str, ...] = ()
+    """Repositories of the Hub that had the voice."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,12 @@ def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
         fault = f"object {object_id} contains no tombstones of format {TOMBSTONES_FORMAT}"
         raise LakeError(f"{fault}; restore {catalogue.TOMBSTONES} from a backup")
     erasures = tuple(
-        Erasure(trained=tuple(each.pop("heard")), evaluated=tuple(each.pop("tested")), **each)
+        Erasure(
+            trained=tuple(each.pop("heard")),
+            evaluated=tuple(each.pop("tested")),
+            hub_datasets=tuple(each.pop("hub_datasets", ())),
+            **each,
+        )
         for each in body["erasures"]
     )
     segments, sounds, objects = (frozenset(body[key]) for key in ("segments", "sounds", "objects"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -88,11 +88,31 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
         data.mkdir(parents=True)
         for split in OPEN_SPLITS:
             utterances = read_utterances(lake, snapshot, split)
-            for number in range(max(1, -(-snapshot.counts[split] // _SHARD_ROWS))):
-                with pq.ParquetWriter(data / f"{split}-{number:05d}.parquet", schema) as writer:
-                    for batch in _group_utterances(islice(utterances, _SHARD_ROWS)):
-                        writer.write_table(_make_table(batch, schema))
+            shards = max(1, count_shards(snapshot.counts[split]))
+            write_shards(utterances, data, split, shards, lambda batch: _make_table(batch, schema), schema)
     return folder
+
+
+def count_shards(rows: int) -> int:
+    """Return how many parquet files these rows take."""
+    return -(-rows // _SHARD_ROWS)
+
+
+def write_shards(
+    utterances: Iterator[Utterance],
+    folder: Path,
+    split: OpenSplit,
+    shards: int,
+    make_table: Callable[[list[Utterance]], pa.Table],
+    schema: pa.Schema,
+) -> list[Path]:
+    """Write `<split>-NNNNN.parquet` files; the same utterances give the same bytes. Memory holds one batch."""
+    paths = [folder / f"{split}-{number:05d}.parquet" for number in range(shards)]
+    for path in paths:
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in _group_utterances(islice(utterances, _SHARD_ROWS)):
+                writer.write_table(make_table(batch))
+    return paths
 
 
 def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:

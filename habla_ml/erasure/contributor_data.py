@@ -1,6 +1,7 @@
 """Find a contributor's data in the lake and the model versions that used it. Reads metadata and text, never audio.
 
-A recording may be in a day, or only in the text and snapshots of earlier days if the day no longer has it. For withheld
+A recording may be in a day, or only in the text and snapshots of earlier days if the day no longer has it. The snapshots are
+those of model versions and of datasets on the Hub. For withheld
 segments the event log may have annotations, and Habla's folder a recording. A segment belongs to a contributor by its
 recording's label, and by the speaker that a person named for it.
 """
@@ -19,6 +20,7 @@ from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.consent.register import Contributor, Register, digest_claim
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.build import load_corpus_day
+from habla_ml.corpus.hub_dataset.pushes import list_hub_datasets
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.corpus.snapshot_uses import list_snapshot_uses
 from habla_ml.errors import ObjectMissingError
@@ -229,12 +231,16 @@ def _read_recorded_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
 
 
 def _read_all_segments(lake: Lake) -> Iterator[Mapping[str, Any]]:
-    """Yield the segments of the days, their text and the snapshots of model versions (the last with an empty `day`)."""
+    """Yield the segments of the days, their text and the snapshots of model versions and of the Hub.
+
+    Those of snapshots have an empty `day`.
+    """
     yield from _read_recorded_segments(lake)
     for day in catalogue.CORPUS.keys(lake):
         if (text := load_corpus_day(lake, day)) is not None:
             yield from ({**row, "day": day} for row in read_segment_metadata(lake, text.parquet, SEGMENT_COLUMNS))
-    for snapshot in sorted({use.snapshot for use in list_snapshot_uses(lake)}):
+    pushed = {push.snapshot for dataset in list_hub_datasets(lake) for push in dataset.pushes}
+    for snapshot in sorted({use.snapshot for use in list_snapshot_uses(lake)} | pushed):
         for row in _read_snapshot_segments(lake, snapshot, SEGMENT_COLUMNS):
             yield {**row, "day": ""}
 

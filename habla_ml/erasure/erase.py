@@ -1,4 +1,4 @@
-"""Erase a contributor: tombstones, what the service received, pointers, local files, and last the orphaned objects.
+"""Erase a contributor: tombstones, what the service received, pointers, local files, orphaned objects, and last the Hub.
 
 Every step can be interrupted; the next run finishes it, because the tombstones list what to erase. Weights stay, since
 a voice cannot be removed from a model. The report lists the model versions that used it.
@@ -23,6 +23,7 @@ from habla_ml.erasure.contributor_data import (
     find_affected_versions,
     find_contributor_data,
 )
+from habla_ml.erasure.hub_datasets import erase_from_hub, find_hub_datasets, mark_withdrawn_pushes
 from habla_ml.erasure.matcher import ErasureMatcher
 from habla_ml.erasure.orphans import clean_work_folder, delete_orphans, find_orphans
 from habla_ml.erasure.received_clips import (
@@ -35,6 +36,7 @@ from habla_ml.erasure.received_clips import (
     withdraw,
 )
 from habla_ml.erasure.rewrite import PointerRewriter
+from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.metadata import read_folder_segments
@@ -50,6 +52,8 @@ class ErasurePlan:
     affected_versions: AffectedVersions
     received_clips: int
     """Clips of the contributor that the service keeps."""
+    hub_datasets: tuple[str, ...]
+    """Repositories of the Hub that have the voice."""
     earlier_erasures: tuple[Erasure, ...]
     """Earlier erasures of the same contributor, including unfinished ones."""
 
@@ -73,6 +77,10 @@ class ErasureReport:
     """Deleted local files and folders."""
     left_to_person: tuple[str, ...]
     """Data in annotation sources that only a person can delete, one sentence each."""
+    hub_datasets: tuple[str, ...]
+    """Repositories of the Hub from which this run removed the voice, with its history."""
+    pending: tuple[str, ...]
+    """Repositories of the Hub that can still have it, one sentence each. The erasure is not finished."""
 
 
 def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
@@ -84,7 +92,8 @@ def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: 
     unread = {each.segment_id for each in clips} - data.segments - read_tombstones(lake).segments
     data = replace(data, withheld=data.withheld | unread)
     earlier = read_tombstones(lake).find_erasures(contributor.contributor)
-    return ErasurePlan(contributor, data, find_affected_versions(lake, data), len(clips), earlier)
+    pushed = find_hub_datasets(lake, data.segments, data.sounds)
+    return ErasurePlan(contributor, data, find_affected_versions(lake, data), len(clips), pushed, earlier)
 
 
 def erase(
@@ -97,13 +106,18 @@ def erase(
 def erase_withdrawn(
     lake: Lake, settings: Settings, now: datetime, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[int, ErasureReport | None]:
-    """Erase all contributors who withdrew in the service; return their number and the report.
+    """Erase all contributors who withdrew in the service, and finish erasures on the Hub; return their number and the report.
 
-    Raises `InputError` if the register cannot be read, and the errors of `erase_together`.
+    Raises `InputError` if the register cannot be read, the errors of `erase_together`, and `ServiceError` if the Hub can
+    still have a voice.
     """
     contributors = find_withdrawn_contributors(settings, now)
     plans = [plan_erasure(lake, each, settings, now) for each in contributors]
-    return len(plans), erase_together(lake, plans, settings, now, progress) if plans else None
+    report = erase_together(lake, plans, settings, now, progress) if plans else None
+    pending = report.pending if report is not None else erase_from_hub(lake, settings, progress).pending
+    if pending:
+        raise ServiceError("; ".join(pending))
+    return len(plans), report
 
 
 def erase_together(
@@ -113,7 +127,9 @@ def erase_together(
     now: datetime,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ErasureReport:
-    """Erase several contributors in one pass over the lake, and finish earlier erasures.
+    """Erase several contributors in one pass over the lake, then on the Hub, and finish earlier erasures.
+
+    The service keeps the withdrawals as unfinished while the Hub can still have a voice.
 
     Raises:
         TrainingError: A training is running on this machine. The tombstones are written; run again when it has ended.
@@ -124,6 +140,7 @@ def erase_together(
     for each in plans:
         _write_tombstones(lake, each, now)
     erased = read_tombstones(lake)
+    mark_withdrawn_pushes(lake, erased)  # before the lake loses what tells which pushes have the voice
     progress(f"{len(erased.segments)} segments have a tombstone and cannot enter the lake again")
     clips = erase_received_clips(settings, contributors, erased.segments, now)
     if clips:
@@ -142,7 +159,9 @@ def erase_together(
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
     objects = delete_orphans(lake, orphans)
     progress(f"{objects} objects and {files} local files deleted")
-    finish_withdrawals(settings, contributors, now)
+    on_hub = erase_from_hub(lake, settings, progress)
+    if not on_hub.pending:
+        finish_withdrawals(settings, contributors, now)
     erasures = {each for contributor in contributors for each in erased.find_erasures(contributor.contributor)}
     return ErasureReport(
         segments=sum(each.segments for each in erasures),
@@ -154,6 +173,8 @@ def erase_together(
         objects=objects,
         files=files,
         left_to_person=tuple(step for each in forgotten for step in each.left_to_person),
+        hub_datasets=on_hub.cleaned,
+        pending=on_hub.pending,
     )
 
 
@@ -181,6 +202,7 @@ def _write_tombstones(lake: Lake, plan: ErasurePlan, now: datetime) -> None:
         round(sum(new.values()) / 3600, 9),
         plan.affected_versions.trained,
         plan.affected_versions.evaluated,
+        plan.hub_datasets,
     )
     add_tombstones(lake, {*new, *data.withheld}, data.sounds, data.streams, erasure)
 

@@ -16,12 +16,13 @@ from typing import Any, Final, Literal
 
 from habla_ml.errors import PointerMovedError, ReleaseError, ServiceError, SettingsError
 from habla_ml.lake import compute_sha256
-from habla_ml.settings.hub import HubSettings
+from habla_ml.settings.hub import HubAccess
 
 FileContent = Path | bytes
 """A file on this machine, or its bytes."""
 _TIMEOUT_S: Final = 300.0
 """For each step of a request; the client has none by itself."""
+_MISSING: Final = 404
 _MOVED: Final = 412
 _MOST_MESSAGE_CHARS: Final = 300
 
@@ -32,15 +33,17 @@ class HubRefs:
 
     branches: Mapping[str, str]
     tags: Mapping[str, str]
+    hidden: Mapping[str, str]
+    """Pull requests, and copies that the Hub's viewer made, such as `refs/convert/parquet`: no branch that we can change."""
 
 
-def open_repository(settings: HubSettings, name: str, kind: Literal["model", "dataset"] = "model") -> HubRepository:
+def open_repository(settings: HubAccess, name: str, kind: Literal["model", "dataset"] = "model") -> HubRepository:
     """Return the repository `name`; nothing is requested yet. Raises `SettingsError` if there is no token."""
     token = os.environ.get(settings.token_variable, "").strip()
     if not token:
         raise SettingsError(
             f"{settings.token_variable} is not set; put a token of the Hub there that can write to {name}, or set "
-            "release.hub.repository to null"
+            f"{settings.key}.repository to null"
         )
     return HubRepository(name, kind, token, settings)
 
@@ -48,7 +51,7 @@ def open_repository(settings: HubSettings, name: str, kind: Literal["model", "da
 class HubRepository:
     """A repository, through the Hub's own client."""
 
-    def __init__(self, name: str, kind: str, token: str, settings: HubSettings) -> None:
+    def __init__(self, name: str, kind: str, token: str, settings: HubAccess) -> None:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars, get_session
 
@@ -58,6 +61,7 @@ class HubRepository:
         self._kind = kind
         self._token = token
         self._token_variable = settings.token_variable
+        self._key = settings.key
         self._api = HfApi(endpoint=settings.endpoint, token=token)
 
     def __repr__(self) -> str:
@@ -73,21 +77,40 @@ class HubRepository:
         """Create the repository if it is missing; raises `ReleaseError` if it is not private."""
         with self._translate_errors("open"):
             self._api.create_repo(self.name, repo_type=self._kind, private=True, exist_ok=True)
-            # A repository that exists stays as it is, also if it is public.
+        # A repository that exists stays as it is, also if it is public.
+        self.check_private("Nothing was uploaded")
+
+    def check_private(self, consequence: str) -> None:
+        """Raise `ReleaseError` if the repository is not private now; `consequence` ends the message."""
+        with self._translate_errors("open"):
             is_private = self._api.repo_info(self.name, repo_type=self._kind).private is True
         if not is_private:
+            content = "models of voices" if self._kind == "model" else "voices"
             raise ReleaseError(
-                f"{self.url} is public, and models of voices go to a private repository only; make it private in its "
-                "settings on the Hub, or set release.hub.repository to another one. Nothing was uploaded"
+                f"{self.url} is public, and {content} go to a private repository only; make it private in its "
+                f"settings on the Hub, or set {self._key}.repository to another one. {consequence}"
             )
 
+    def read_name(self) -> str | None:
+        """Return the name by which the hub knows the repository; None if this token finds none."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with self._translate_errors("open"):
+            try:
+                return str(self._api.repo_info(self.name, repo_type=self._kind).id)
+            except RepositoryNotFoundError as error:
+                if error.response.status_code != _MISSING:  # the hub refuses the token
+                    raise
+                return None
+
     def read_refs(self) -> HubRefs:
-        """Return the present branches and tags."""
+        """Return the present branches, tags and other references."""
         with self._translate_errors("read the branches of"):
-            refs = self._api.list_repo_refs(self.name, repo_type=self._kind)
+            refs = self._api.list_repo_refs(self.name, repo_type=self._kind, include_pull_requests=True)
             return HubRefs(
                 {each.name: str(each.target_commit) for each in refs.branches},
                 {each.name: str(each.target_commit) for each in refs.tags},
+                {each.ref: str(each.target_commit) for each in (*refs.converts, *(refs.pull_requests or ()))},
             )
 
     def read_file(self, commit: str, path: str, scratch: Path) -> bytes | None:
@@ -165,6 +188,41 @@ class HubRepository:
                 f"tag {tag} of {self.url} is at {found}, not at {commit}; a tag is not moved: look at both commits, and "
                 "delete the wrong tag on the Hub"
             )
+
+    def delete_tag(self, tag: str) -> None:
+        """Delete a tag; its commit stays."""
+        with self._translate_errors(f"delete tag {tag} of"):
+            self._api.delete_tag(self.name, tag=tag, repo_type=self._kind)
+
+    def squash(self, branch: str, message: str) -> None:
+        """Replace a branch by one commit with its present files; the commits before are lost."""
+        with self._translate_errors(f"squash branch {branch} of"):
+            self._api.super_squash_history(self.name, branch=branch, commit_message=message, repo_type=self._kind)
+
+    def count_commits(self, branch: str) -> int:
+        """Return how many commits a branch has."""
+        with self._translate_errors(f"list the commits of branch {branch} of"):
+            return len(self._api.list_repo_commits(self.name, revision=branch, repo_type=self._kind))
+
+    def list_large_files(self, revision: str) -> dict[str, str]:
+        """Return path → sha256 of the large files (LFS) of a branch, tag or commit."""
+        with self._translate_errors("list the files of"):
+            listed = self._api.list_repo_tree(self.name, repo_type=self._kind, revision=revision, recursive=True)
+            large = ((each.path, getattr(each, "lfs", None)) for each in listed)
+            return {path: str(lfs.sha256) for path, lfs in large if lfs is not None}
+
+    def list_stored_objects(self) -> set[str]:
+        """Return the sha256 of every large file (LFS) that the hub stores for the repository, of whatever commit."""
+        with self._translate_errors("list the large files of"):
+            return {str(each.file_oid) for each in self._api.list_lfs_files(self.name, repo_type=self._kind)}
+
+    def delete_stored_objects(self, chosen: Collection[str]) -> int:
+        """Delete large files permanently, with their names in every commit; return how many were stored."""
+        with self._translate_errors("delete large files of"):
+            listed = self._api.list_lfs_files(self.name, repo_type=self._kind)
+            found = [each for each in listed if each.file_oid in chosen]
+            self._api.permanently_delete_lfs_files(self.name, found, repo_type=self._kind)
+            return len(found)
 
     def download(self, commit: str, paths: Collection[str], folder: Path) -> None:
         """Write files of a commit to a new folder; raises `ServiceError` if one is missing or damaged."""

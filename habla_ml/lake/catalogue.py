@@ -97,6 +97,8 @@ QUALITY: Final = PointerFamily("monitoring/{}/quality")
 """By model version: quality of a released version, week by week."""
 ALERT: Final = PointerFamily("alerts/{}/{}")
 """By channel and digest of the alert: alerts that were sent."""
+HUB_DATASET: Final = PointerFamily("hub_datasets/{}")
+"""By digest of address and name of a repository: the snapshots that were pushed to it, and their erasure."""
 
 REVIEW_QUEUE: Final = "review/latest"
 SPLITS: Final = "splits/latest"

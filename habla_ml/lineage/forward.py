@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.corpus.snapshot import SPLITS, Snapshot
+from habla_ml.corpus.hub_dataset.pushes import list_hub_datasets
+from habla_ml.corpus.snapshot import OPEN_SPLITS, SPLITS, Snapshot
 from habla_ml.corpus.snapshot_uses import PURPOSE_SPLITS, SnapshotUse, list_snapshot_uses
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.lineage.node import Detail, Kind, LineageBounds, LineageNode, ReadCost
@@ -26,7 +27,7 @@ def trace_recording(
     """Return the tree of a session or a segment.
 
     A segment counts by its id and by its sound, since a snapshot keeps one recording of each sound. The newest snapshot
-    is in the tree even if no version uses it yet.
+    is in the tree even if no version uses it yet, and so are snapshots on the Hub.
 
     Raises `InputError` if the recording is not found.
     """
@@ -36,7 +37,8 @@ def trace_recording(
         uses[use.snapshot].append(use)
     newest = lake.read_pointer(catalogue.SPLITS)
     newest_id = None if newest is None else str(newest.value["snapshot"])
-    snapshots = dict.fromkeys([*uses, *([newest_id] if newest_id else [])])
+    pushed = _list_pushes(lake)
+    snapshots = dict.fromkeys([*uses, *pushed, *([newest_id] if newest_id else [])])
     led_to = VersionLinks(list_channel_releases(releases), read_continuations(lake))
     below = []
     for each in snapshots:
@@ -45,8 +47,25 @@ def trace_recording(
         if counts.total():
             versions = _build_versions(uses[each], counts, led_to)
             details: dict[str, Detail] = {"is_newest": each == newest_id, **_order(counts)}
-            below.append(LineageNode("snapshot", each, details, tuple(versions)))
+            # The sealed share is never pushed.
+            on_hub = pushed.get(each, []) if any(counts[split] for split in OPEN_SPLITS) else []
+            below.append(LineageNode("snapshot", each, details, (*versions, *on_hub)))
     return LineageNode(kind, found.id, _describe(found), tuple(below))
+
+
+def _list_pushes(lake: Lake) -> dict[str, list[LineageNode]]:
+    """Return snapshot → what the Hub has of it; an unfinished push counts, since parts of it can be there."""
+    found: dict[str, list[LineageNode]] = defaultdict(list)
+    for dataset in list_hub_datasets(lake):
+        for push in dataset.pushes:
+            details: dict[str, Detail] = {
+                "repository": dataset.repository,
+                "commit": push.commit,
+                "is_unfinished": push.commit is None,
+                "is_to_be_erased": push.is_withdrawn,
+            }
+            found[push.snapshot].append(LineageNode("hub dataset", push.tag, details))
+    return found
 
 
 def _count_by_split(

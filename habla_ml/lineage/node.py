@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 LINEAGE_FORMAT: Final = "habla_ml.lineage/1"
 
-Kind = Literal["segment", "session", "snapshot", "version", "release"]
+Kind = Literal["segment", "session", "snapshot", "version", "release", "hub dataset"]
 Detail = str | int | float | bool | Sequence[str] | None
 
 

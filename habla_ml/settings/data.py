@@ -17,6 +17,7 @@ from habla_ml.settings.base import (
     Location,
     SettingsSection,
 )
+from habla_ml.settings.hub import HubDatasetSettings
 
 
 class StoreSettings(SettingsSection):
@@ -100,13 +101,14 @@ class AnnotationSettings(SettingsSection):
 
 
 class CorpusSettings(SettingsSection):
-    """The conventions, the speaker map of enrolled people, and the bounds of a usable segment."""
+    """The conventions, the speaker map of enrolled people, the bounds of a usable segment, and a dataset on the Hub."""
 
     conventions: ExistingPath
     speakers: ExistingPath | None = None
     longest_transcript_chars: Annotated[int, Field(gt=0)] = 300
     slowest_chars_per_s: Annotated[float, Field(ge=0)] = 0.5
     fastest_chars_per_s: Annotated[float, Field(gt=0)] = 35.0
+    hub_dataset: HubDatasetSettings = HubDatasetSettings()
 
 
 class ConsentSettings(SettingsSection):

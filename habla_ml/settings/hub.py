@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,15 +13,38 @@ HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-
 _ENDPOINT = r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$"
 
 
-class HubSettings(SettingsSection):
-    """The private repository of a hub that gets the released models; without `repository` there is none.
+class HubAccess(SettingsSection):
+    """A private repository of a hub; without `repository` there is none.
 
     `token_variable` names the environment variable with a token that can write to the repository. `endpoint` is the
-    address of another hub than huggingface.co, with TLS except on this machine. `ctranslate2` is where the model for
-    Habla goes: to the folder or to the branch of that name, or nowhere.
+    address of another hub than huggingface.co, with TLS except on this machine.
     """
+
+    key: ClassVar[str]
+    """Where the section is in the settings."""
 
     repository: HubName | None = None
     token_variable: EnvironmentVariable = "HF_TOKEN"  # noqa: S105 (the name of a variable)
     endpoint: Annotated[str, Field(pattern=_ENDPOINT)] | None = None
+
+
+class HubSettings(HubAccess):
+    """The repository that gets the released models.
+
+    `ctranslate2` is where the model for Habla goes: to the folder or to the branch of that name, or nowhere.
+    """
+
+    key = "release.hub"
+
     ctranslate2: Literal["folder", "branch", "none"] = "folder"
+
+
+class HubDatasetSettings(HubAccess):
+    """The repository that gets snapshots of the corpus, with voices, by `habla-ml export-dataset --push`.
+
+    `licence` is stated on its card.
+    """
+
+    key = "corpus.hub_dataset"
+
+    licence: Annotated[str, Field(min_length=1, max_length=60)] = "not to be passed on"

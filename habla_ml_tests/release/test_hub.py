@@ -12,7 +12,8 @@ import pytest
 from habla_ml.errors import HablaError, PointerMovedError, ReleaseError, ServiceError, SettingsError
 from habla_ml.settings.hub import HubSettings
 from habla_ml_tests.testing.hub_releases import HUB_NAME, HubReleases, hub, hub_releases
-from habla_ml_tests.testing.hub_server import HUB_TOKEN, HubRefusalError, StubCommit, StubRepository
+from habla_ml_tests.testing.hub_server import HUB_TOKEN
+from habla_ml_tests.testing.hub_storage import HubRefusalError, StubCommit, StubRepository
 from habla_ml_tests.testing.process_kill import run_until_killed
 
 __all__ = ["hub", "hub_releases"]

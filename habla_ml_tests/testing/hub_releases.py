@@ -15,7 +15,8 @@ from habla_ml.release.manifest import ReleaseManifest
 from habla_ml.release.publish import publish_release
 from habla_ml.settings import Settings
 from habla_ml.settings.hub import HubSettings
-from habla_ml_tests.testing.hub_server import HUB_TOKEN, StubHub, StubRepository, serve_hub
+from habla_ml_tests.testing.hub_server import HUB_TOKEN, StubHub, serve_hub
+from habla_ml_tests.testing.hub_storage import StubRepository
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 from habla_ml_tests.testing.trained_versions import make_training_record
 

@@ -9,72 +9,17 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from habla_ml_tests.testing.hub_storage import LFS_ENDINGS, HubRefusalError, StubRepository, describe_file
+
 HUB_TOKEN: Final = "hf_ASecretThatNoLogMayHave"  # noqa: S105 (of the tests' own server)
-_LFS_ENDINGS: Final = (".safetensors", ".bin", ".zip", ".parquet")
 _PAGE_FILES: Final = 4
 _LICENCES: Final = {"mit", "apache-2.0", "cc-by-4.0", "other"}
-
-
-class HubRefusalError(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, **content: Any) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code = status, message, code
-        self.content = content or {"error": message}
-
-
-@dataclass(frozen=True)
-class StubCommit:
-    """A commit and all files at it."""
-
-    parent: str | None
-    files: Mapping[str, bytes]
-    summary: str
-
-    @property
-    def oid(self) -> str:
-        content = {path: hashlib.sha256(data).hexdigest() for path, data in self.files.items()}
-        text = json.dumps([self.parent, content, self.summary], sort_keys=True)
-        return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-@dataclass
-class StubRepository:
-    """A repository; a new one has one commit, as on the Hub."""
-
-    private: bool
-    commits: dict[str, StubCommit] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.add("main", {".gitattributes": b"*.bin filter=lfs\n"}, "initial commit")
-
-    def add(self, branch: str, files: Mapping[str, bytes], summary: str) -> str:
-        """Put a commit on a branch, as a person does in the browser; return it."""
-        commit = StubCommit(self.branches.get(branch), dict(files), summary)
-        self.commits[commit.oid] = commit
-        self.branches[branch] = commit.oid
-        return commit.oid
-
-    def find(self, revision: str) -> str:
-        """Return the commit of a branch, tag or commit."""
-        found = self.branches.get(revision) or self.tags.get(revision) or revision
-        if found not in self.commits:
-            raise HubRefusalError(404, "Invalid rev id", "RevisionNotFound")
-        return found
-
-    def files(self, revision: str) -> Mapping[str, bytes]:
-        """Return the files of a revision."""
-        return self.commits[self.find(revision)].files
 
 
 class StubHub:
@@ -82,7 +27,8 @@ class StubHub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, StubRepository] = {}
-        self.large_files: dict[str, bytes] = {}
+        """By name; a dataset's begins with `datasets/`."""
+        self.is_down = False
         self.requests: list[tuple[str, str]] = []
         self.on_request: Callable[[str, str], None] = lambda method, path: None
         """Called before a request is answered; may raise `HubRefusalError`."""
@@ -97,7 +43,9 @@ class StubHub:
         """Return JSON, or bytes with headers for a file."""
         for expected, pattern, handle in _ROUTES:
             if method == expected and (found := re.fullmatch(pattern, path)):
-                parts = {name: unquote(value) for name, value in found.groupdict().items()}
+                parts = {name: unquote(value) for name, value in found.groupdict().items() if value is not None}
+                if parts.pop("kind", "models") == "datasets":
+                    parts["name"] = f"datasets/{parts['name']}"
                 return handle(self, body, query, **parts)
         raise HubRefusalError(404, f"no route {method} {path}")
 
@@ -111,8 +59,10 @@ class StubHub:
 def _create(hub: StubHub, body: bytes, query: object) -> Any:
     wanted = json.loads(body)
     name = f"{wanted['organization']}/{wanted['name']}"
+    if wanted.get("type") == "dataset":
+        name = f"datasets/{name}"
     if name in hub.repositories:
-        message = "You already created this model repo"
+        message = "You already created this repo"
         raise HubRefusalError(409, message, error=message, url=f"{hub.url}/{name}")
     hub.repositories[name] = StubRepository(wanted.get("visibility") == "private")
     return {"url": f"{hub.url}/{name}"}
@@ -122,7 +72,13 @@ def _info(hub: StubHub, body: bytes, query: object, name: str, revision: str = "
     found = hub.repository(name)
     commit = found.find(revision)
     siblings = [{"rfilename": path} for path in found.files(commit)]
-    return {"id": name, "private": found.private, "sha": commit, "siblings": siblings, "tags": []}
+    return {
+        "id": found.new_name or name.removeprefix("datasets/"),
+        "private": found.private,
+        "sha": commit,
+        "siblings": siblings,
+        "tags": [],
+    }
 
 
 def _validate(hub: StubHub, body: bytes, query: object) -> Any:
@@ -150,32 +106,32 @@ def _preupload(hub: StubHub, body: bytes, query: object, name: str, revision: st
     present = hub.repository(name).files(revision)
     files = []
     for each in json.loads(body)["files"]:
-        is_large, data = each["path"].endswith(_LFS_ENDINGS), present.get(each["path"])
-        oid = None if data is None else _describe_file(each["path"], data)["oid" if not is_large else "sha256"]
+        is_large, data = each["path"].endswith(LFS_ENDINGS), present.get(each["path"])
+        oid = None if data is None else describe_file(each["path"], data)["oid" if not is_large else "sha256"]
         mode = "lfs" if is_large else "regular"
         files.append({"path": each["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
     return {"files": files}
 
 
 def _batch(hub: StubHub, body: bytes, query: object, name: str) -> Any:
-    objects = []
+    objects, stored = [], hub.repository(name).large_files
     for each in json.loads(body)["objects"]:
         oid = each["oid"]
-        upload = {"href": f"{hub.url}/lfs/{oid}", "header": {}}
-        actions = {"upload": upload, "verify": {"href": f"{hub.url}/lfs/{oid}/verify", "header": {}}}
-        objects.append(each if oid in hub.large_files else {**each, "actions": actions})
+        upload = {"href": f"{hub.url}/lfs/{name}/{oid}", "header": {}}
+        actions = {"upload": upload, "verify": {"href": f"{hub.url}/lfs/{name}/{oid}/verify", "header": {}}}
+        objects.append(each if oid in stored else {**each, "actions": actions})
     return {"transfer": "basic", "objects": objects}
 
 
-def _put_large(hub: StubHub, body: bytes, query: object, oid: str) -> Any:
+def _put_large(hub: StubHub, body: bytes, query: object, name: str, oid: str) -> Any:
     if hashlib.sha256(body).hexdigest() != oid:
         raise HubRefusalError(400, "wrong checksum")
-    hub.large_files[oid] = body
+    hub.repository(name).large_files[oid] = body
     return {}
 
 
-def _verify_large(hub: StubHub, body: bytes, query: object, oid: str) -> Any:
-    if oid not in hub.large_files:
+def _verify_large(hub: StubHub, body: bytes, query: object, name: str, oid: str) -> Any:
+    if oid not in hub.repository(name).large_files:
         raise HubRefusalError(404, "no such object")
     return {}
 
@@ -194,9 +150,9 @@ def _commit(hub: StubHub, body: bytes, query: object, name: str, revision: str) 
         if line["key"] == "file":
             files[value["path"]] = base64.b64decode(value["content"])
         elif line["key"] == "lfsFile":
-            if value["oid"] not in hub.large_files:
+            if value["oid"] not in found.large_files:
                 raise HubRefusalError(400, "LFS object was not uploaded")
-            files[value["path"]] = hub.large_files[value["oid"]]
+            files[value["path"]] = found.large_files[value["oid"]]
         elif files.pop(value["path"], None) is None:
             raise HubRefusalError(404, "A file with this name doesn't exist", "EntryNotFound")
     oid = found.add(revision, files, header["summary"])
@@ -219,13 +175,69 @@ def _create_tag(hub: StubHub, body: bytes, query: object, name: str, revision: s
     return {}
 
 
-def _refs(hub: StubHub, body: bytes, query: object, name: str) -> Any:
+def _delete_tag(hub: StubHub, body: bytes, query: object, name: str, tag: str) -> Any:
+    if hub.repository(name).tags.pop(tag, None) is None:
+        raise HubRefusalError(404, "Tag not found", "RevisionNotFound")
+    return {}
+
+
+def _squash(hub: StubHub, body: bytes, query: object, name: str, branch: str) -> Any:
     found = hub.repository(name)
-    described = {
-        kind: [{"name": each, "ref": f"refs/{where}/{each}", "targetCommit": commit} for each, commit in refs.items()]
-        for kind, where, refs in (("branches", "heads", found.branches), ("tags", "tags", found.tags))
+    if branch not in found.branches:
+        raise HubRefusalError(404, "Invalid rev id", "RevisionNotFound")
+    found.squash(branch, json.loads(body)["message"])
+    return {}
+
+
+def _commits(hub: StubHub, body: bytes, query: object, name: str, revision: str) -> Any:
+    found = hub.repository(name)
+    date = "2026-11-29T10:00:00.000Z"
+    return [
+        {"id": oid, "authors": [{"user": "school"}], "date": date, "title": found.commits[oid].summary, "message": ""}
+        for oid in found.list_history(revision)
+    ]
+
+
+def _list_large(hub: StubHub, body: bytes, query: Mapping[str, list[str]], name: str) -> Any:
+    found = hub.repository(name)
+    listed = sorted(found.large_files.keys() - found.unlisted)
+    start = int(query.get("cursor", ["0"])[0])
+    page = [
+        {
+            "oid": f"{oid[:24]}",
+            "fileOid": oid,
+            "filename": "data/file",
+            "pushedAt": "2026-11-29T10:00:00.000Z",
+            "ref": "main",
+            "size": len(found.large_files[oid]),
+        }
+        for oid in listed[start : start + _PAGE_FILES]
+    ]
+    following = start + _PAGE_FILES
+    url = f"{hub.url}{_get_api_path(name)}/lfs-files?cursor={following}"
+    return page, {"Link": f'<{url}>; rel="next"'} if following < len(listed) else {}
+
+
+def _delete_large(hub: StubHub, body: bytes, query: object, name: str) -> Any:
+    wanted = json.loads(body)["deletions"]
+    if not wanted["rewriteHistory"]:
+        raise HubRefusalError(400, "this hub only deletes with the history")
+    hub.repository(name).delete_large_files(wanted["sha"])
+    return {}
+
+
+def _refs(hub: StubHub, body: bytes, query: Mapping[str, list[str]], name: str) -> Any:
+    found = hub.repository(name)
+    places = {
+        "branches": ("refs/heads/", found.branches),
+        "tags": ("refs/tags/", found.tags),
+        "converts": ("refs/convert/", found.converts),
+        **({"pullRequests": ("refs/pr/", found.pulls)} if "include_prs" in query else {}),
     }
-    return {**described, "converts": []}
+    return {
+        kind: [{"name": each, "ref": f"{where}{each}", "targetCommit": commit} for each, commit in refs.items()]
+        for kind, (where, refs) in places.items()
+    }
 
 
 def _tree(hub: StubHub, body: bytes, query: Mapping[str, list[str]], name: str, revision: str) -> Any:
@@ -233,13 +245,13 @@ def _tree(hub: StubHub, body: bytes, query: Mapping[str, list[str]], name: str, 
     start = int(query.get("cursor", ["0"])[0])
     page = []
     for path, data in files[start : start + _PAGE_FILES]:
-        described = _describe_file(path, data)
+        described = describe_file(path, data)
         sha256 = described.pop("sha256")
-        if path.endswith(_LFS_ENDINGS):
+        if path.endswith(LFS_ENDINGS):
             described["lfs"] = {"oid": sha256, "size": len(data), "pointerSize": 134}
         page.append(described)
     following = start + _PAGE_FILES
-    url = f"{hub.url}/api/models/{name}/tree/{revision}?recursive=True&cursor={following}"
+    url = f"{hub.url}{_get_api_path(name)}/tree/{revision}?recursive=True&cursor={following}"
     return page, {"Link": f'<{url}>; rel="next"'} if following < len(files) else {}
 
 
@@ -249,34 +261,40 @@ def _resolve(hub: StubHub, body: bytes, query: object, name: str, revision: str,
     data = found.files(commit).get(path)
     if data is None:
         raise HubRefusalError(404, "Entry not found", "EntryNotFound")
-    described = _describe_file(path, data)
-    etag = described["sha256" if path.endswith(_LFS_ENDINGS) else "oid"]
+    described = describe_file(path, data)
+    etag = described["sha256" if path.endswith(LFS_ENDINGS) else "oid"]
     return data, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
 
 
-def _describe_file(path: str, data: bytes) -> dict[str, Any]:
-    git = hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
-    return {"type": "file", "path": path, "size": len(data), "oid": git, "sha256": hashlib.sha256(data).hexdigest()}
+def _get_api_path(name: str) -> str:
+    return f"/api/{name}" if name.startswith("datasets/") else f"/api/models/{name}"
 
 
 _REPOSITORY: Final = r"(?P<name>[^/]+/[^/]+)"
-_API: Final = rf"/api/(?:models|datasets)/{_REPOSITORY}"
+_API: Final = rf"/api/(?P<kind>models|datasets)/{_REPOSITORY}"
+_PLAIN: Final = rf"/(?:(?P<kind>datasets)/)?{_REPOSITORY}"
+_LARGE: Final = rf"/lfs{_PLAIN}/(?P<oid>[0-9a-f]{{64}})"
 _ROUTES: Final[tuple[tuple[str, str, Callable[..., Any]], ...]] = (
     ("POST", "/api/repos/create", _create),
     ("POST", "/api/validate-yaml", _validate),
     ("GET", _API, _info),
     ("GET", rf"{_API}/revision/(?P<revision>[^/]+)", _info),
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", _preupload),
-    ("POST", rf"/(?:datasets/)?{_REPOSITORY}\.git/info/lfs/objects/batch", _batch),
-    ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", _put_large),
-    ("POST", r"/lfs/(?P<oid>[0-9a-f]{64})/verify", _verify_large),
+    ("POST", rf"{_PLAIN}\.git/info/lfs/objects/batch", _batch),
+    ("PUT", _LARGE, _put_large),
+    ("POST", rf"{_LARGE}/verify", _verify_large),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", _commit),
     ("POST", rf"{_API}/branch/(?P<branch>[^/]+)", _create_branch),
     ("POST", rf"{_API}/tag/(?P<revision>[^/]+)", _create_tag),
+    ("DELETE", rf"{_API}/tag/(?P<tag>[^/]+)", _delete_tag),
+    ("POST", rf"{_API}/super-squash/(?P<branch>[^/]+)", _squash),
+    ("GET", rf"{_API}/commits/(?P<revision>[^/]+)", _commits),
+    ("GET", rf"{_API}/lfs-files", _list_large),
+    ("POST", rf"{_API}/lfs-files/batch", _delete_large),
     ("GET", rf"{_API}/refs", _refs),
     ("GET", rf"{_API}/tree/(?P<revision>[^/]+)", _tree),
-    ("HEAD", rf"/(?:datasets/)?{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _resolve),
-    ("GET", rf"/(?:datasets/)?{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _resolve),
+    ("HEAD", rf"{_PLAIN}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _resolve),
+    ("GET", rf"{_PLAIN}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _resolve),
 )
 
 
@@ -294,6 +312,8 @@ class HubRequestHandler(BaseHTTPRequestHandler):
             with hub.lock:
                 hub.requests.append((self.command, address.path))
                 hub.on_request(self.command, address.path)
+                if hub.is_down:
+                    raise HubRefusalError(503, "Service unavailable")
                 is_upload = self.command == "PUT"  # its address is signed
                 if not is_upload and self.headers.get("Authorization") != f"Bearer {HUB_TOKEN}":
                     # As a careless server does, it repeats what it got.
@@ -308,7 +328,7 @@ class HubRequestHandler(BaseHTTPRequestHandler):
         value, headers = found if isinstance(found, tuple) else (found, {})
         self.reply(200, value if isinstance(value, bytes) else json.dumps(value).encode(), headers)
 
-    do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 (names of the library)
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 (names of the library)
 
     def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

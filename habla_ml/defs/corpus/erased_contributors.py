@@ -16,6 +16,7 @@ from habla_ml.defs.jobs import ERASE
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, link_service_page
 from habla_ml.defs.resources import StoreResource
+from habla_ml.lake import compute_digest
 from habla_ml.settings import Settings
 
 
@@ -30,8 +31,9 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
         pool=UPLOADS_POOL,
         description=(
             "Erases the contributors who withdrew their consent in the service: received clips, texts, segments and "
-            "everything made of them. No checkpoint is deleted, because a voice cannot be removed from a model; the "
-            "metadata list the versions that used the voices."
+            "everything made of them, also in datasets on the Hub. It fails while the Hub can still have a voice. No "
+            "checkpoint is deleted, because a voice cannot be removed from a model; the metadata list the versions that "
+            "used the voices."
         ),
     )
     def erased_contributors(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
@@ -48,6 +50,7 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
                 "minutes": round(report.hours * 60, 1),
                 "received clips": report.received_clips,
                 "objects": report.objects,
+                "cleaned datasets on the Hub": bullet_list(report.hub_datasets or ["none"]),
                 "versions trained on the voices": bullet_list(report.trained_versions or ["none"]),
                 "versions tested on the voices": bullet_list(report.evaluated_versions or ["none"]),
                 "left to a person": len(report.left_to_person),
@@ -64,17 +67,26 @@ def build_withdrawals_sensor(settings: Settings) -> dg.SensorDefinition:
         job_name=ERASE,
         minimum_interval_seconds=settings.automation.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Requests the erasure of contributors who withdrew in the service. Costs one look into an index.",
+        description=(
+            "Requests the erasure of contributors who withdrew in the service, and of voices that the Hub still has. Costs "
+            "one look into an index, and one listing of pointers."
+        ),
     )
-    def withdrawn_consents(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def withdrawn_consents(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.erasure.hub_datasets import list_pending_datasets
         from habla_ml.inbox.consents import digest_awaiting_erasure
         from habla_ml.inbox.database import open_existing_database
 
+        pending = [push.tag for each in list_pending_datasets(lake.lake()) for push in each.withdrawn]
+        waiting = ""
         with open_existing_database(settings) as database:
-            if database is None:
+            if database is not None:
+                with database.read() as connection:
+                    waiting = digest_awaiting_erasure(connection)
+            elif not pending:
                 return dg.SensorResult(skip_reason="the service of this deployment was never started")
-            with database.read() as connection:
-                waiting = digest_awaiting_erasure(connection)
+        if pending:
+            waiting = compute_digest([waiting, pending])[:32]
         if not waiting:
             return dg.SensorResult(skip_reason="nobody waits for an erasure")
         tags = {INPUTS_TAG: waiting}

@@ -83,8 +83,7 @@ def _read_comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: 
 
 
 def _iterate_training_records(lake: Lake) -> Iterator[TrainingRecord]:
-    planned = set(catalogue.PLAN.keys(lake))  # a version that was trained without Dagster may have no plan
-    for version in sorted(planned & set(catalogue.CHECKPOINT.keys(lake)), key=lambda name: (len(name), name)):
+    for version in sorted(catalogue.CHECKPOINT.keys(lake), key=lambda name: (len(name), name)):
         record = read_training_record(lake, version)
         if record is not None:
             yield record

@@ -13,6 +13,7 @@ from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import CorpusDay, load_corpus_day
 from habla_ml.corpus.hours import corpus_hours
+from habla_ml.corpus.hub_dataset.pushes import list_hub_datasets
 from habla_ml.lake import Lake, catalogue
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.status.inputs import StatusInputs, format_count, format_duration
@@ -93,6 +94,20 @@ def describe_consent(inputs: StatusInputs) -> Iterator[Finding]:
         )
     else:
         yield Finding("consent", "ok", "no speech waits for a consent", "", {"sessions": 0})
+
+
+def describe_hub_datasets(inputs: StatusInputs) -> Iterator[Finding]:
+    """Yield the snapshots on the Hub, and whether a withdrawn voice must still be erased there."""
+    for dataset in list_hub_datasets(inputs.lake):
+        complete = sum(each.commit is not None for each in dataset.pushes)
+        values: dict[str, int | str | float | None] = {"snapshots": complete, "withdrawn": len(dataset.withdrawn)}
+        if dataset.withdrawn:
+            found = f"{dataset.repository} can still have a voice whose consent was withdrawn"
+            step = f"run `{inputs.settings.command('erase', '--finish')}`, which says what hinders it"
+            yield Finding("dataset on the Hub", "wrong", found, step, values)
+        else:
+            found = f"{dataset.repository}, {format_count(complete, 'snapshot')}"
+            yield Finding("dataset on the Hub", "ok", found, "", values)
 
 
 def describe_review(inputs: StatusInputs) -> Iterator[Finding]:

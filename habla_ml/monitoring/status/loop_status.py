@@ -34,6 +34,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
             ("uploads", upload_lines.describe_waiting_uploads),
             ("corrections", corpus_lines.describe_text),
             ("consent", corpus_lines.describe_consent),
+            ("dataset on the Hub", corpus_lines.describe_hub_datasets),
             ("review queue", corpus_lines.describe_review),
         ),
     ),

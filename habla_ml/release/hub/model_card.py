@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
+from habla_ml.hub.licences import name_licence
 from habla_ml.release.manifest import MeasuredRate, ModelReference, ReleaseManifest
 from habla_ml.training.record import TrainingRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-_HUB_LICENCES: Final = (
-    "agpl-3.0",
-    "apache-2.0",
-    "bsd-3-clause",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "gpl-3.0",
-    "lgpl-3.0",
-    "mit",
-    "mpl-2.0",
-)
-"""Licences that the Hub knows by these names; others are stated as `other` with their name."""
 _LIMITS: Final = """## Limits
 
 - The model was trained and tested on few classrooms. Measure it on your own speech before you rely on it.
@@ -73,8 +59,7 @@ def build_model_card(
 def _build_header(manifest: ReleaseManifest, ctranslate2: str) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
-    licence = manifest.licence.lower()
-    is_known = licence in _HUB_LICENCES
+    licence, licence_name = name_licence(manifest.licence)
     evaluation = manifest.evaluation
     wer = EvalResult(
         task_type="automatic-speech-recognition",
@@ -88,8 +73,8 @@ def _build_header(manifest: ReleaseManifest, ctranslate2: str) -> ModelCardData:
     base = manifest.base_model
     return ModelCardData(
         language="es",
-        license=licence if is_known else "other",
-        license_name=None if is_known else manifest.licence,
+        license=licence,
+        license_name=licence_name,
         library_name="transformers",
         pipeline_tag="automatic-speech-recognition",
         tags=tags,

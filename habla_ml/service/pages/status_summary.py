@@ -43,6 +43,7 @@ _PROBLEMS: Final[Mapping[str, str]] = {
     "disk": mark_message("The disk is almost full. New recordings and trainings stop."),
     "recordings": mark_message("Finished classes have been waiting too long to be read."),
     "uploads": mark_message("Clips from phones have been waiting too long to be read."),
+    "dataset on the Hub": mark_message("A withdrawn voice can still be in a dataset on the internet."),
     "review queue": mark_message("The list of clips to correct is out of date."),
     "skipped sessions": mark_message("Some classes could not be read."),
     "files set aside": mark_message("Some files could not be used."),

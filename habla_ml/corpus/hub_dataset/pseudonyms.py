@@ -1,0 +1,68 @@
+"""Pseudonyms of speakers and sessions in a pushed dataset.
+
+A label of Habla, an enrolled name and the name of a session can name a person, and so can an id that is a digest of
+them: a person who guesses the name can confirm it. A pseudonym here is a digest of a sound that the dataset has anyway, so it
+says nothing more. The same corpus gives the same pseudonyms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot
+from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake.table import open_table
+from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
+
+_DIGITS: Final = 12
+_Key = TypeVar("_Key")
+SpeakerKey = tuple[str, str]
+"""Session and label; the session is empty for an enrolled person, who is the same in all sessions."""
+
+
+class Pseudonyms:
+    """The pseudonyms of one snapshot."""
+
+    def __init__(self, sessions: Mapping[str, str], speakers: Mapping[SpeakerKey, str]) -> None:
+        """Take the first sound of each session and of each speaker, as its sha256."""
+        self._sessions = {name: _make_pseudonym("session", sound) for name, sound in sessions.items()}
+        self._speakers = {key: _make_pseudonym("speaker", sound) for key, sound in speakers.items()}
+
+    def name_session(self, session_id: str) -> str:
+        """Return the pseudonym of a session."""
+        return self._sessions[session_id]
+
+    def name_speaker(self, session_id: str, label: str, role: str) -> str:
+        """Return the pseudonym of a speaker; empty for an unknown one."""
+        return "" if label == UNKNOWN_SPEAKER else self._speakers[_make_key(session_id, label, role)]
+
+
+def make_pseudonyms(lake: Lake, snapshot: Snapshot) -> Pseudonyms:
+    """Return the pseudonyms of the open splits; reads a few columns of the snapshot's table."""
+    file = open_table(lake, snapshot.segments)
+    columns = ["split", "session_id", "speaker", "audio_sha256", "role"]
+    rows = file.read([each for each in columns if each in file.schema_arrow.names]).to_pylist()
+    opened = [each for each in rows if each["split"] in OPEN_SPLITS]
+    return Pseudonyms(
+        _find_first((each["session_id"], each["audio_sha256"]) for each in opened),
+        _find_first(
+            (_make_key(each["session_id"], each["speaker"], each.get("role") or ""), each["audio_sha256"])
+            for each in opened
+        ),
+    )
+
+
+def _make_key(session_id: str, label: str, role: str) -> SpeakerKey:
+    return ("" if role else session_id, label)
+
+
+def _find_first(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, str]:
+    found: dict[_Key, str] = {}
+    for key, sound in pairs:
+        found[key] = min(sound, found.get(key, sound))
+    return found
+
+
+def _make_pseudonym(kind: str, sound: str) -> str:
+    return f"{kind}-{compute_digest(['habla_ml.hub_dataset/1', kind, sound])[:_DIGITS]}"
