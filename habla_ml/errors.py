@@ -77,6 +77,12 @@ class TrainingInterruptedError(TrainingError):
     fault = "environment"
 
 
+class TrainingKilledError(TrainingError):
+    """The training process was killed, probably for lack of memory; a further attempt resumes at its last checkpoint."""
+
+    fault = "program"
+
+
 class ExportError(HablaError):
     """A checkpoint cannot be converted, or the converted artefact fails its verification."""
 

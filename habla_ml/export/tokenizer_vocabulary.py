@@ -67,7 +67,7 @@ class TokenizerVocabulary:
         if (self.ids.get("<|0.00|>"), self.ids.get("<|30.00|>")) != (first, first + _TIMESTAMPS - 1):
             raise ExportError(
                 f"{self.path} has no <|0.00|> to <|30.00|> from id {first} on: WhisperKit would take every special token "
-                "for a time. Copy tokenizer.json from the base model's newest revision, which has them."
+                "for a time. `habla-ml complete-base-model` adds them to a folder."
             )
 
 

@@ -23,7 +23,7 @@ from habla_ml.code_identity import CodeIdentity
 from habla_ml.training.identity import RunIdentity
 
 _CHECKPOINT_PREFIX = "checkpoint-"
-_STAMP_FILE = "habla_ml.json"
+STAMP_FILE = "habla_ml.json"
 _NON_WORD_CHARACTERS = re.compile(r"[^\w\s]|_")
 
 
@@ -80,10 +80,10 @@ def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             _sync_to_disk(path)
-    partial = folder / f".{_STAMP_FILE}"
+    partial = folder / f".{STAMP_FILE}"
     partial.write_text(stamp.model_dump_json(indent=2), "utf-8")
     _sync_to_disk(partial)
-    partial.replace(folder / _STAMP_FILE)
+    partial.replace(folder / STAMP_FILE)
     _sync_to_disk(folder)
 
 
@@ -95,10 +95,10 @@ def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | 
     """
     stamps: dict[Path, CheckpointStamp] = {}
     for path in sorted(folder.glob(f"{_CHECKPOINT_PREFIX}*")):
-        if not (path / _STAMP_FILE).exists():
+        if not (path / STAMP_FILE).exists():
             shutil.rmtree(path)
             continue
-        stamps[path] = CheckpointStamp.model_validate_json((path / _STAMP_FILE).read_bytes())
+        stamps[path] = CheckpointStamp.model_validate_json((path / STAMP_FILE).read_bytes())
         identity.check_same_run(stamps[path].identity, str(path))
     if not stamps:
         return None

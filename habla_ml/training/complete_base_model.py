@@ -1,7 +1,8 @@
 """Complete a base model as people have it, so that training, converters and servers can read it.
 
 Weights in several files or in the older `pytorch_model.bin` become one `model.safetensors`. `vocab.json` with
-`merges.txt` becomes a `tokenizer.json`. Missing generation settings are written from the tokenizer.
+`merges.txt` becomes a `tokenizer.json`, which gets the timestamps that older files lack. Missing generation settings are
+written from the tokenizer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SOURCE_FILES: Final = (*COPIED_FILES, "*.safetensors", "pytorch_model*.bin", "*.
 """Patterns of the files of a hub model that can be completed."""
 _TASKS: Final = ("transcribe", "translate")
 _REQUIRED_TOKENS: Final = ("<|startoftranscript|>", "<|endoftext|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
-_TIMESTAMPS: Final = 1501
+_TIMESTAMPS: Final = tuple(f"<|{step * 0.02:.2f}|>" for step in range(1501))
 """From 0 to 30 s in steps of 0.02 s."""
 
 
@@ -106,8 +107,9 @@ def _complete_weights(source: Path, out: Path) -> Iterator[str]:
 
 
 def _complete_tokenizer(source: Path, out: Path, vocab_size: int) -> Iterator[str]:
-    """Write `tokenizer.json` if it is missing."""
+    """Write `tokenizer.json` if it is missing, with all timestamps."""
     if (source / "tokenizer.json").is_file():
+        yield from _add_timestamps(out / "tokenizer.json", vocab_size)
         return
     missing = [name for name in ("vocab.json", "merges.txt") if not (source / name).is_file()]
     if missing:
@@ -124,12 +126,31 @@ def _complete_tokenizer(source: Path, out: Path, vocab_size: int) -> Iterator[st
             f"the tokenizer of {source} lacks {', '.join(lacking)}; copy added_tokens.json and special_tokens_map.json "
             "from the model that it was fine-tuned from"
         )
-    # Tokenizers of 2022 and 2023 have no timestamps, although the model does.
-    if len(tokenizer) == known["<|notimestamps|>"] + 1 and vocab_size >= len(tokenizer) + _TIMESTAMPS:
-        tokenizer.add_tokens([f"<|{step * 0.02:.2f}|>" for step in range(_TIMESTAMPS)])
     tokenizer.save_pretrained(out)
     _mark_special_tokens(out / "tokenizer.json")
+    list(_add_timestamps(out / "tokenizer.json", vocab_size))
     yield "tokenizer.json was written from vocab.json, merges.txt and the added tokens"
+
+
+def _add_timestamps(path: Path, vocab_size: int) -> Iterator[str]:
+    """Name the timestamps in a `tokenizer.json` that ends before them, as files of 2022 and 2023 do.
+
+    The model has them in any case. A vocabulary without exactly their number of ids after `<|notimestamps|>` is left as it is.
+    """
+    content = _read_json(path)
+    try:
+        tokens = {**content["model"]["vocab"], **{each["content"]: each["id"] for each in content["added_tokens"]}}
+        first = len(tokens)
+        is_cut = first == tokens["<|notimestamps|>"] + 1 == vocab_size - len(_TIMESTAMPS)
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"{path.name} is no tokenizer of Whisper ({error}); download it again") from error
+    if not is_cut:
+        return
+    # The same fields as in OpenAI's tokenizer on the Hub: not special, so that a decoder can return them.
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+    content["added_tokens"] += [{"id": first + at, "content": token, **flags} for at, token in enumerate(_TIMESTAMPS)]
+    path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    yield f"tokenizer.json got the timestamps <|0.00|> to <|30.00|>, ids {first} to {first + len(_TIMESTAMPS) - 1}"
 
 
 def _mark_special_tokens(path: Path) -> None:

@@ -29,6 +29,15 @@ from habla_ml.training.trainer import Progress
 _CLIPS_PER_HELD_OUT_CLIP = 10
 
 
+def find_first_stage(lake: Lake, identity: RunIdentity) -> FirstStageRecord | None:
+    """Return the published first stage with this identity, else one with its inputs; None without any."""
+    if (exact := read_first_stage_record(lake, identity)) is not None:
+        return exact
+    pointers = catalogue.FIRST_STAGE.read(lake).list_pointers()
+    records = (FirstStageRecord.model_validate(lake.get_json(each.value["record"])) for each in pointers)
+    return next((each for each in records if identity.has_inputs_of(each.identity)), None)
+
+
 def train_first_stage(
     lake: Lake,
     recipe: Recipe,

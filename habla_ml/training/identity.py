@@ -12,14 +12,18 @@ from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.errors import TrainingError
 from habla_ml.lake import compute_digest
 from habla_ml.training.base_model import WhisperBaseModel
+from habla_ml.training.device import describe_attention, name_device, resolve_precision
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.targets import LABEL_SEMANTICS
 
 TRAINING_CODE: Final = "0.1.0"
 """Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
-other weights: each version is then trained again when its asset is launched. The commit is no part of the identity, since
-most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""
+other weights: no unfinished run is then resumed with other code. A published version is not trained again. The commit is no
+part of the identity, since most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""
 _NO_REPLAY = GeneralSpeech()
+_ENVIRONMENT_FIELDS: Final = {"labels", "code", "packages", "device", "precision", "attention", "first_stage"}
+"""What may change without a person: our version, the packages and the machine. The first stage has an identity with inputs
+of its own."""
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
@@ -45,6 +49,12 @@ class RunIdentity(BaseModel):
     """Digest of the hub's model that the run continues from; empty without one."""
     excluded_sounds: str = ""
     """Digest of the classroom's sounds that nearly equal evaluation data and are left out; empty without any."""
+    device: str = ""
+    """Name of the GPU, or `cpu`; empty in earlier records, as are the next two."""
+    precision: str = ""
+    """`fp32`, `fp16` or `bf16`."""
+    attention: str = ""
+    """Implementations of attention, such as `sdpa`."""
 
     @classmethod
     def of_first_stage(cls, recipe: Recipe, base: WhisperBaseModel, speech: GeneralSpeech) -> Self:
@@ -61,7 +71,7 @@ class RunIdentity(BaseModel):
         first_stage: RunIdentity | None = None,
         excluded_sounds: Collection[str] = (),
     ) -> Self:
-        """Return the identity of training `recipe` on `snapshot_id` from `base` with the installed packages."""
+        """Return the identity of training `recipe` on `snapshot_id` from `base` with the packages and device of this process."""
         sources = [[each.digest, each.licence, each.origin] for each in replay.sources]
         return cls(
             recipe=recipe.digest,
@@ -75,6 +85,9 @@ class RunIdentity(BaseModel):
             first_stage="" if first_stage is None else first_stage.digest,
             start="" if recipe.start is None else recipe.start.digest,
             excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",
+            device=name_device(),
+            precision=resolve_precision(recipe),
+            attention=describe_attention(),
         )
 
     @property
@@ -82,13 +95,27 @@ class RunIdentity(BaseModel):
         """sha256 that names the run's output; fields with defaults do not change it."""
         return compute_digest(self.model_dump(mode="json", exclude_defaults=True))
 
+    def has_inputs_of(self, other: RunIdentity) -> bool:
+        """Return whether both differ in code, packages and machine at most."""
+        return self.model_dump(exclude=_ENVIRONMENT_FIELDS) == other.model_dump(exclude=_ENVIRONMENT_FIELDS)
+
+    def describe_differences(self, found: RunIdentity) -> str:
+        """Return what `found` has and this identity has in its place; empty if they are equal."""
+        mine, theirs = _flatten(self), _flatten(found)
+        keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
+        return "; ".join(f"{key} {theirs.get(key, 'none')} instead of {mine.get(key, 'none')}" for key in keys)
+
     def check_same_run(self, found: RunIdentity, where: str) -> None:
         """Raise `TrainingError` with every difference if `found` at `where` is another identity."""
-        mine, theirs = self.model_dump(mode="json"), found.model_dump(mode="json")
-        differing = [key for key in mine if mine[key] != theirs[key]]
-        if differing:
-            details = "; ".join(f"{key} {theirs[key]} instead of {mine[key]}" for key in differing)
+        if differences := self.describe_differences(found):
             raise TrainingError(
-                f"{where} belongs to another training ({details}) and cannot be resumed; remove it or train in another "
+                f"{where} belongs to another training ({differences}) and cannot be resumed; remove it or train in another "
                 "folder"
             )
+
+
+def _flatten(identity: RunIdentity) -> dict[str, object]:
+    """Return the fields that are not empty, and each package by its name."""
+    fields = identity.model_dump(mode="json")
+    packages = fields.pop("packages")
+    return {key: value for key, value in {**fields, **packages}.items() if value != ""}

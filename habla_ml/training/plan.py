@@ -38,16 +38,29 @@ def plan_version(
     training: TrainingSettings,
     choose_start: Callable[[], HubStart | None] = lambda: None,
 ) -> VersionPlan:
-    """Return the pinned plan of `version`, or pin `snapshot` and the settings' recipe.
+    """Return the pinned plan of `version`, or pin that of `propose_plan`, whose errors it raises; nothing is pinned then."""
+    plan = propose_plan(lake, version, snapshot, training, choose_start)
+    pin_plan(lake, plan)
+    return plan
 
-    `choose_start` returns the model that a new version continues from; it is pinned as a section of the recipe.
+
+def propose_plan(
+    lake: Lake,
+    version: str,
+    snapshot: Snapshot,
+    training: TrainingSettings,
+    choose_start: Callable[[], HubStart | None] = lambda: None,
+) -> VersionPlan:
+    """Return the pinned plan of `version`, or one with `snapshot` and the settings' recipe that is not pinned.
+
+    `choose_start` returns the model that a new version continues from; the recipe gets it as a section.
 
     Raises:
-        SettingsError: The recipe is invalid, or disagrees with the settings; nothing is pinned.
+        SettingsError: The recipe is invalid, or disagrees with the settings.
         TrainingError: `version` is a replicate without a plan; `plan_replicates` makes it.
     """
-    if (existing := lake.read_pointer(catalogue.PLAN.name(version))) is not None:
-        return VersionPlan(**existing.value)
+    if (existing := find_plan(lake, version)) is not None:
+        return existing
     if (parent := parent_version(version)) is not None:
         raise TrainingError(
             f"{version} is a replicate of {parent} without a plan; plan it with the command `repeat` of habla-ml"
@@ -55,9 +68,34 @@ def plan_version(
     recipe = load_recipe(training.recipe)
     resolve_first_stage_sources(recipe, training)
     text = add_start(training.recipe.read_text("utf-8-sig"), recipe, choose_start())
-    plan = VersionPlan(version, snapshot.id, lake.put_bytes(text.encode()), corpus_hours(lake))
-    lake.move_pointer(catalogue.PLAN.name(version), asdict(plan), None)
-    return plan
+    return VersionPlan(version, snapshot.id, lake.put_bytes(text.encode()), corpus_hours(lake))
+
+
+def pin_plan(lake: Lake, plan: VersionPlan) -> None:
+    """Pin the plan of its version, unless the version has a plan."""
+    if find_plan(lake, plan.version) is None:
+        lake.move_pointer(catalogue.PLAN.name(plan.version), asdict(plan), None)
+
+
+def check_planned_inputs(
+    lake: Lake, plan: VersionPlan, snapshot: str | None, recipe: Path | None, folder: Path
+) -> None:
+    """Raise `TrainingError` if a person asks for another snapshot or recipe than the version's pinned ones.
+
+    None asks for nothing. The pinned recipe may have a section `start` that planning added.
+    """
+    if snapshot is not None and snapshot != plan.snapshot:
+        raise TrainingError(
+            f"{plan.version} is pinned to snapshot {plan.snapshot}, not {snapshot}; leave --snapshot out or train a new version"
+        )
+    if recipe is None:
+        return
+    asked, pinned = load_recipe(recipe), load_recipe(write_recipe_file(lake, plan, folder))
+    if asked.model_copy(update={"start": asked.start or pinned.start}) != pinned:
+        raise TrainingError(
+            f"{recipe} differs from the recipe {pinned.name} to which {plan.version} is pinned; leave --recipe out or train "
+            "a new version"
+        )
 
 
 def add_start(text: str, recipe: Recipe, start: HubStart | None) -> str:
@@ -100,12 +138,21 @@ def resolve_first_stage_sources(recipe: Recipe, training: TrainingSettings) -> t
     return ()
 
 
+def find_plan(lake: Lake, version: str) -> VersionPlan | None:
+    """Return the pinned plan, or None."""
+    pointer = lake.read_pointer(catalogue.PLAN.name(version))
+    return None if pointer is None else VersionPlan(**pointer.value)
+
+
 def read_plan(lake: Lake, version: str) -> VersionPlan:
     """Return the pinned plan; raises `TrainingError` if the version has none."""
-    pointer = lake.read_pointer(catalogue.PLAN.name(version))
-    if pointer is None:
-        raise TrainingError(f"model version {version} has no plan; materialise `fine_tuned_checkpoint` for it")
-    return VersionPlan(**pointer.value)
+    plan = find_plan(lake, version)
+    if plan is None:
+        raise TrainingError(
+            f"model version {version} has no plan; materialise `fine_tuned_checkpoint` for it. If it was trained without "
+            "Dagster, repeat that command: it pins the plan and trains nothing again"
+        )
+    return plan
 
 
 def write_recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:

@@ -13,19 +13,30 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from habla_ml.corpus.snapshot import load_snapshot
+from habla_ml.corpus.snapshot import load_latest_snapshot, load_snapshot
 from habla_ml.errors import HablaError, TrainingError, classify_fault
+from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
-from habla_ml.settings import load_settings
+from habla_ml.settings import Settings, load_settings
 from habla_ml.training.extra_speech import read_extra_speech
+from habla_ml.training.faults import explain_fault
+from habla_ml.training.plan import (
+    VersionPlan,
+    check_planned_inputs,
+    find_plan,
+    pin_plan,
+    propose_plan,
+    write_recipe_file,
+)
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
 from habla_ml.training.run import RunFolder
-from habla_ml.training.start import import_start
+from habla_ml.training.start import choose_start, import_start
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
@@ -57,10 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_ENVIRONMENT if classify_fault(error) == "environment" else 1
     except Exception as error:
-        if classify_fault(error) != "environment":
+        explained = explain_fault(error, options.out)
+        if explained is None:
             raise
         traceback.print_exc()
-        return EXIT_ENVIRONMENT
+        print(f"error: {explained[0]}", file=sys.stderr, flush=True)
+        return EXIT_ENVIRONMENT if explained[1] == "environment" else 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume at the last checkpoint", file=sys.stderr, flush=True)
         return 130
@@ -90,6 +103,7 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "code": ("text", "; ".join(map(str, record.code)) or "unknown"),
         "identity": ("json", record.identity.model_dump(mode="json")),
         "general_speech": ("json", [asdict(source) for source in record.general_speech]),
+        "remedies": ("json", record.remedies.model_dump(exclude_defaults=True)),
         "evaluation_audio_left_out": ("json", record.evaluation_audio_left_out),
     }
     if record.start is not None:
@@ -125,14 +139,31 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
         )
     settings = load_settings(options.settings or options.profile)
     lake = open_lake(settings.lake, settings.work_folder / "cache")
-    recipe = load_recipe(options.recipe or settings.training.recipe)
-    snapshot = load_snapshot(lake, options.snapshot)
+    plan = _plan(lake, settings, options)
+    recipe = load_recipe(write_recipe_file(lake, plan, settings.work_folder))
+    snapshot = load_snapshot(lake, plan.snapshot)
     if (start := import_start(lake, recipe, settings)) is not None:
         report_progress(Progress(f"continuing from {start.model_version} of {start.repository}@{start.revision}"))
     extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
     if left_out := extra_speech.describe_left_out():
         report_progress(Progress(f"left out because it is evaluation audio: {left_out}"))
-    return train_version(lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech)
+    pin_plan(lake, plan)
+    return train_version(
+        lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech, again=options.again
+    )
+
+
+def _plan(lake: Lake, settings: Settings, options: argparse.Namespace) -> VersionPlan:
+    """Return the version's plan, or one of the snapshot and recipe of the options or the settings."""
+    training = settings.training
+    if options.recipe is not None:
+        training = training.model_copy(update={"recipe": options.recipe})
+    pinned = find_plan(lake, options.version)
+    wanted = options.snapshot or (pinned.snapshot if pinned else None)
+    snapshot = load_latest_snapshot(lake) if wanted is None else load_snapshot(lake, wanted)
+    plan = propose_plan(lake, options.version, snapshot, training, partial(choose_start, settings))
+    check_planned_inputs(lake, plan, options.snapshot, options.recipe, settings.work_folder)
+    return plan
 
 
 def _quiet_libraries() -> None:
@@ -147,9 +178,14 @@ def _build_parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--profile", help="name of a profile in configs/; default: HABLA_PROFILE, or local")
     which.add_argument("--settings", type=Path, help="path of a settings file")
-    parser.add_argument("--snapshot", required=True, help="id that `splits` published")
-    parser.add_argument("--recipe", type=Path, help="recipe file; default: training.recipe of the settings")
+    parser.add_argument("--snapshot", help="id that `splits` published; default: the version's own, or the newest")
+    parser.add_argument("--recipe", type=Path, help="recipe file; default: the version's own, or that of the settings")
     parser.add_argument("--version", required=True, help="model version, e.g. v3")
     parser.add_argument("--out", type=Path, required=True, help="folder to work in; one training at a time")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="train from the start, also if the version is published or has checkpoints of another machine or package",
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
     return parser

@@ -247,9 +247,13 @@ class Recipe(_Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of the keys that steer training on classroom data; `RunIdentity` has the model that it starts from."""
+        """sha256 of the keys that steer training on classroom data; `RunIdentity` has the model that it starts from.
+
+        Keys with their default values do not change it, so that a new key changes no earlier recipe. With a changed default,
+        `TRAINING_CODE` rises.
+        """
         elsewhere = {"name", "base_model", "revision", "first_stage", "start"}
-        return compute_digest(self.model_dump(mode="json", exclude=elsewhere))
+        return compute_digest(self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True))
 
     def count_warmup_steps(self, steps: int) -> int:
         """Return the warm-up steps of a run of `steps` optimiser steps."""

@@ -11,6 +11,7 @@ from habla_ml.corpus.general_speech import SpeechSourceSummary, count_evaluation
 from habla_ml.lake import Lake, catalogue
 from habla_ml.training.checkpoints import LossPoint, ValidationPoint
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.remedies import Remedies
 
 
 class TrainedRun(BaseModel):
@@ -45,6 +46,8 @@ class TrainedRun(BaseModel):
     general_speech: tuple[SpeechSourceSummary, ...] = ()
     code: tuple[CodeIdentity, ...] = ()
     """The code of all attempts, the oldest first; several where an attempt resumed under other code."""
+    remedies: Remedies = Remedies()
+    """How a part of the run differed from its recipe."""
 
     @property
     def best(self) -> ValidationPoint:

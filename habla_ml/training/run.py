@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,8 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import TrainingError
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
+    STAMP_FILE,
+    CheckpointStamp,
     extract_loss_curve,
     extract_validation_curve,
     find_best_point,
@@ -25,6 +27,7 @@ from habla_ml.training.checkpoints import (
     get_checkpoint_folder,
 )
 from habla_ml.training.clips import ClipLoader, NonSpeech, write_clips
+from habla_ml.training.device import describe_device, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import (
     load_feature_extractor,
@@ -34,8 +37,9 @@ from habla_ml.training.model_folder import (
 )
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
+from habla_ml.training.remedies import choose_remedies, delete_remedies, describe_change, read_remedies, write_remedies
 from habla_ml.training.targets import TargetEncoder
-from habla_ml.training.trainer import PreparedRun, Progress, build_trainer, resolve_precision
+from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.windows import StepSchedule
 
 _SCRATCH_NAMES: Final = ("checkpoints", "clips", "validation", "start", "finished")
@@ -68,6 +72,29 @@ class RunFolder:
         """Delete everything that a published run no longer needs."""
         for scratch in list_run_scratch(self.root):
             shutil.rmtree(scratch, ignore_errors=True)
+        delete_remedies(self.root)
+
+
+def handle_foreign_runs(work_folder: Path, identity: RunIdentity, *, discard: bool) -> None:
+    """Find unfinished runs with the same inputs that other code, packages or another machine began.
+
+    Resuming one would silently change how its weights are computed, and ignoring it would silently lose its steps.
+
+    Raises:
+        TrainingError: There is one, and `discard` is false.
+    """
+    for stamp_file in sorted(work_folder.glob(f"*/checkpoints/*/{STAMP_FILE}")):
+        stamp = CheckpointStamp.model_validate_json(stamp_file.read_bytes())
+        if stamp.identity == identity or not identity.has_inputs_of(stamp.identity):
+            continue
+        if discard:
+            shutil.rmtree(stamp_file.parents[2])
+        else:
+            raise TrainingError(
+                f"{stamp_file.parent} has step {stamp.step} of this training, made with "
+                f"{identity.describe_differences(stamp.identity)}; resume it there, or train from the start with train_again "
+                "or --again"
+            )
 
 
 @dataclass(frozen=True)
@@ -164,16 +191,7 @@ def prepare_run(
 def _train_to_end(
     run: PreparedRun, base: WhisperBaseModel, start: Path, general_speech: tuple[SpeechSourceSummary, ...]
 ) -> TrainedRun:
-    from transformers import set_seed
-
-    resumed = find_latest_checkpoint(run.checkpoints, run.identity)
-    if resumed is None or not resumed.stamp.stopped:
-        set_seed(run.recipe.seed)  # the initial weights of adapters are random
-        trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
-        if resumed is not None:
-            step = resumed.stamp.step
-            run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))
-        trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
+    run = _train_with_remedies(run, start)
     ended = find_latest_checkpoint(run.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
         raise TrainingError(f"the training in {run.checkpoints.parent} ended without a final checkpoint; run it again")
@@ -195,16 +213,54 @@ def _train_to_end(
         processed_hours=run.schedule.sum_audio_s(ended.stamp.step) / 3600,
         skipped=run.train.clips.skipped,
         wall_s=ended.stamp.elapsed_s,
-        device=_describe_device(),
+        device=describe_device(),
         precision=resolve_precision(run.recipe),
         general_speech=general_speech,
         code=ended.stamp.code,
+        remedies=run.remedies,
     )
 
 
-def _describe_device() -> str:
+def _train_with_remedies(run: PreparedRun, start: Path) -> PreparedRun:
+    """Train until the run stops, again from its last checkpoint after a fault with a remedy; return it with its remedies."""
+    folder = run.checkpoints.parent
+    run = replace(run, remedies=read_remedies(folder))
+    largest_batch = max(map(len, run.batches()))
+    while True:
+        try:
+            _train_attempt(run, start)
+            return run
+        except Exception as error:
+            remedies = choose_remedies(error, run.remedies, largest_batch)
+            if remedies is None:
+                raise
+            latest = find_latest_checkpoint(run.checkpoints, run.identity)
+            message = describe_change(error, run.remedies, remedies, latest.stamp.step if latest else 0)
+        write_remedies(folder, remedies)
+        run.report_progress(Progress(message))
+        run = replace(run, remedies=remedies)
+        _free_memory()  # the handler's end has released the tensors of the failed attempt
+
+
+def _train_attempt(run: PreparedRun, start: Path) -> None:
+    """Train from the last checkpoint, or from the model in `start`, until the run stops."""
+    from transformers import set_seed
+
+    resumed = find_latest_checkpoint(run.checkpoints, run.identity)
+    if resumed is not None and resumed.stamp.stopped:
+        return
+    set_seed(run.recipe.seed)  # the initial weights of adapters are random
+    trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
+    if resumed is not None:
+        step = resumed.stamp.step
+        run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))
+    trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
+
+
+def _free_memory() -> None:
+    import gc
+
     import torch
 
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"CPU, {torch.get_num_threads()} threads"
+    gc.collect()
+    torch.cuda.empty_cache()

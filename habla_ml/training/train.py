@@ -24,11 +24,11 @@ from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
 from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON_SPEECH
 from habla_ml.training.extra_speech import ExtraSpeech
-from habla_ml.training.first_stage import train_first_stage
+from habla_ml.training.first_stage import find_first_stage, train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, StartRecord, TrainingRecord, read_training_record
-from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
+from habla_ml.training.run import RunFolder, TrainingData, finish_run, handle_foreign_runs, read_finished_run
 from habla_ml.training.start import check_same_shape, read_start
 from habla_ml.training.trainer import Progress
 
@@ -47,26 +47,35 @@ def train_version(
     work_folder: Path,
     progress: Callable[[Progress], None],
     extra_speech: ExtraSpeech = _NO_EXTRA_SPEECH,
+    *,
+    again: bool = False,
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
-    Does no work if the pointer already has this identity. Resumes an unfinished run in the same `work_folder`, which
-    one training uses at a time.
+    Does no work if the published version has the same inputs, whatever code, packages and machine trained it. Resumes an
+    unfinished run in the same `work_folder`, which one training uses at a time. `again` trains from the start where
+    code, packages or machine differ.
 
     Raises:
-        TrainingError: Another process trains in `work_folder`, the snapshot or the first stage has no usable clips,
-            the base model is not available, the loss is not finite, or another run moved the pointer.
+        TrainingError: Another process trains in `work_folder`, it has checkpoints of other code, packages or machine, the
+            snapshot or the first stage has no usable clips, the base model is not available, the loss is not finite, or
+            another run moved the pointer.
     """
     base = resolve_base_model(recipe)
     stage = None
     if recipe.first_stage is not None:
         stage = RunIdentity.of_first_stage(recipe, base, extra_speech.first_stage)
+        if not again and (reused := find_first_stage(lake, stage)) is not None:
+            stage = reused.identity
     identity = RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage, extra_speech.excluded_sounds)
     with lock_work_folder(work_folder):
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
-        if seen is not None and seen.value["identity"] == identity.digest:
-            progress(Progress(f"{version} is already published with identity {identity.digest[:12]}; nothing to do"))
-            return _require_training_record(lake, version)
+        published = read_training_record(lake, version)
+        if published is not None and _is_published(published, identity, stage, again=again):
+            progress(Progress(_describe_published(published, identity)))
+            return published
+        for each in filter(None, (stage, identity)):
+            handle_foreign_runs(work_folder, each, discard=again)
         first = None
         if stage is not None:
             first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, work_folder, progress)
@@ -84,6 +93,22 @@ def train_version(
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
+
+
+def _is_published(record: TrainingRecord, identity: RunIdentity, stage: RunIdentity | None, *, again: bool) -> bool:
+    """Return whether `record` is the result of this training; with `again`, of the same code, packages and machine too."""
+    if again or record.identity_digest == identity.digest:
+        return record.identity_digest == identity.digest
+    first = None if record.first_stage is None else record.first_stage.identity
+    same_stage = first is None if stage is None else first is not None and stage.has_inputs_of(first)
+    return same_stage and identity.has_inputs_of(record.identity)
+
+
+def _describe_published(record: TrainingRecord, identity: RunIdentity) -> str:
+    text = f"{record.version} is already published with identity {record.identity_digest[:12]}; nothing to do"
+    if differences := identity.describe_differences(record.identity):
+        text += f". It was trained with {differences}; to train it again here, set train_again or pass --again"
+    return text
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.code_identity import read_code_identity
-from habla_ml.errors import TrainingError
 from habla_ml.training.checkpoints import (
     Checkpoint,
     CheckpointStamp,
@@ -29,8 +28,10 @@ from habla_ml.training.checkpoints import (
     stamp_checkpoint,
 )
 from habla_ml.training.clips import ClipLoader
+from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
+from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
 from habla_ml.training.windows import FULL_FRAMES, StepSchedule, limit_encoder_window
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+
+_NO_REMEDIES = Remedies()
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,11 @@ class PreparedRun:
     checkpoints: Path
     tensorboard: Path
     report_progress: Callable[[Progress], None]
+    remedies: Remedies = _NO_REMEDIES
+
+    def batches(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the clips that pass the model together, with their window in mel frames: `(clip, n_frames)`."""
+        yield from MicroBatchSampler(self.schedule, self.recipe.gradient_accumulation)
 
 
 @dataclass(frozen=True)
@@ -82,34 +91,6 @@ class MicroBatchSampler:
             size = len(step.clips) // self.accumulation
             for first in range(0, len(step.clips), size):
                 yield [(clip, step.n_frames) for clip in step.clips[first : first + size]]
-
-
-def resolve_precision(recipe: Recipe) -> str:
-    """Return `fp32`, `fp16` or `bf16` for this machine; raises `TrainingError` if it lacks the recipe's precision."""
-    import torch
-
-    if torch.cuda.is_available():
-        automatic, possible = ("bf16" if torch.cuda.is_bf16_supported() else "fp16"), {"fp32", "fp16", "bf16"}
-    else:
-        # A CPU without bf16 instructions emulates it, several times slower than fp32.
-        instructions = torch.cpu.get_capabilities()
-        has_bf16 = any(instructions.get(each, False) for each in ("amx_bf16", "avx512_bf16", "sve_bf16"))
-        automatic, possible = ("bf16", {"fp32", "bf16"}) if has_bf16 else ("fp32", {"fp32"})
-    if recipe.precision == "auto":
-        return automatic
-    if recipe.precision not in possible:
-        raise TrainingError(
-            f"recipe {recipe.name} has precision {recipe.precision}, but this machine supports only "
-            f"{', '.join(sorted(possible))}; set precision to auto or fp32"
-        )
-    return recipe.precision
-
-
-def choose_attention(n_frames: int) -> str:
-    """Return the faster attention: fused, except for short windows on a CPU (saves a fifth of a step at 5 s)."""
-    import torch
-
-    return "sdpa" if torch.cuda.is_available() or n_frames == FULL_FRAMES else "eager"
 
 
 def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
@@ -143,7 +124,7 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
     from torch.utils.data import DataLoader
     from transformers import Seq2SeqTrainer
 
-    class WindowedTrainer(Seq2SeqTrainer):  # type: ignore[misc]
+    class WindowedTrainer(apply_remedies(Seq2SeqTrainer, run.remedies)):  # type: ignore[misc]
         loss_is_scaled_for_ga = True
 
         def get_train_dataloader(self) -> Any:
@@ -227,7 +208,7 @@ def _build_arguments(run: PreparedRun) -> Any:
         output_dir=str(run.checkpoints),
         max_steps=run.schedule.max_steps,
         per_device_train_batch_size=recipe.batch_size // recipe.gradient_accumulation,
-        per_device_eval_batch_size=max(1, full // recipe.gradient_accumulation),
+        per_device_eval_batch_size=max(1, full // recipe.gradient_accumulation // run.remedies.batch_parts),
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
@@ -276,14 +257,11 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
         def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
             if "loss" not in logs:
                 return
-            if not math.isfinite(logs["loss"]):
-                raise TrainingError(
-                    f"the loss is {logs['loss']} at step {state.global_step}; lower learning_rate "
-                    f"(now {run.recipe.learning_rate}) or set precision to fp32 in recipe {run.recipe.name}"
-                )
+            self._require_finite("loss", logs["loss"], state.global_step)
             self._report_progress(state, f"loss {logs['loss']:.3f}", loss=logs["loss"])
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+            self._require_finite("validation loss", metrics["eval_loss"], state.global_step)
             wer = metrics["eval_wer"]
             line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
             self._report_progress(state, line, validation_wer=wer)
@@ -296,6 +274,13 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
             best = find_best_point(extract_validation_curve(state.log_history))
             prune_checkpoints(run.checkpoints, {best.step, step})
+
+        def _require_finite(self, name: str, loss: float, step: int) -> None:
+            if not math.isfinite(loss):
+                raise NotFiniteError(
+                    f"the {name} is {loss} at step {step}; lower learning_rate (now {run.recipe.learning_rate}) or set "
+                    f"precision to fp32 in recipe {run.recipe.name}"
+                )
 
         def _report_progress(self, state: Any, line: str, **figures: float) -> None:
             elapsed_s = time.monotonic() - started

@@ -16,6 +16,7 @@ from habla_ml.lineage.node import LineageBounds
 from habla_ml.lineage.trace import trace_lineage
 from habla_ml.release.override import sign_override
 from habla_ml.release.published import list_releases
+from habla_ml.training.process import main as train
 from habla_ml.training.record import read_training_record
 from habla_ml_tests.defs.conftest import MONDAY, DagsterDeployment
 
@@ -113,8 +114,11 @@ def assert_that_a_release_names_its_ancestors(deployment: DagsterDeployment) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [1e-30])
-def test_the_base_model_as_a_candidate_is_measured_and_refused(deployment_with_version):
-    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
+def test_the_base_model_trained_without_dagster_as_a_candidate_is_measured_and_refused(deployment_with_version):
+    profile = deployment_with_version.folder / "configs" / "test.yaml"
+    out = deployment_with_version.folder / "v1"
+    assert train(["--settings", str(profile), "--version", "v1", "--out", str(out)]) == 0
+    for asset in ("ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
         result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"
     comparison = read_stored_comparison(deployment_with_version.lake(), "v1")

@@ -41,7 +41,7 @@ def run_command(code: str) -> dict[str, str]:
             "TrainingInterruptedError: the training process ended",
         ),
         ("raise SystemExit(1)", "program", "trained: DagsterPipesExecutionError"),
-        (f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", "program", "trained: DagsterPipesExecutionError"),
+        (f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", "program", "was killed, probably because"),
     ],
     ids=["full disk", "defect", "out of memory"],
 )

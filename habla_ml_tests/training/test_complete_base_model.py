@@ -11,6 +11,7 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
 from habla_ml.errors import TrainingError
 from habla_ml.export.prepare import prepare_checkpoint
+from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.complete_base_model import complete_base_model
 from habla_ml.training.model_folder import load_feature_extractor, load_tokenizer, prepare_trainable_model
@@ -112,6 +113,43 @@ def test_an_old_tokenizer_becomes_the_same_tokenizer(source, tiny_base, recipe) 
     assert new.decode(ids, skip_special_tokens=True) == SENTENCE
 
 
+def _cut_timestamps(folder: Path) -> list[dict[str, object]]:
+    """Leave a `tokenizer.json` that ends with `<|notimestamps|>`, as OpenAI's did until 2023, and return the others."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text("utf-8"))
+    kept = [each for each in content["added_tokens"] if not each["content"][2:3].isdigit()]
+    removed = [each for each in content["added_tokens"] if each["content"][2:3].isdigit()]
+    path.write_text(json.dumps({**content, "added_tokens": kept}), "utf-8")
+    return removed
+
+
+def test_timestamps_that_an_older_tokenizer_lacks_are_named(source, tiny_base, tmp_path) -> None:
+    removed = _cut_timestamps(source)
+    assert [removed[0]["content"], removed[-1]["content"], len(removed)] == ["<|0.00|>", "<|30.00|>", 1501]
+    out = tmp_path / "out"
+    first = removed[0]["id"]
+    assert complete_base_model(source, out) == (
+        f"tokenizer.json got the timestamps <|0.00|> to <|30.00|>, ids {first} to {first + 1500}",
+    )
+    added = json.loads((out / "tokenizer.json").read_text("utf-8"))["added_tokens"][-1501:]
+    assert [(each["id"], each["content"]) for each in added] == [(each["id"], each["content"]) for each in removed]
+    assert not any(each["special"] for each in added)
+    old, new = (WhisperTokenizer.from_pretrained(each) for each in (tiny_base, out))
+    assert new.get_vocab() == old.get_vocab()
+    ids = [first, *old(SENTENCE, add_special_tokens=False).input_ids, first + 100]
+    assert new.decode(ids, decode_with_timestamps=True) == f"<|0.00|>{SENTENCE}<|2.00|>"
+    assert new.decode(ids, skip_special_tokens=True) == SENTENCE
+    read_tokenizer_vocabulary(out / "tokenizer.json").check_timestamps()
+
+
+def test_a_vocabulary_without_room_for_timestamps_stays(source, tmp_path) -> None:
+    _cut_timestamps(source)
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    (source / "config.json").write_text(json.dumps({**config, "vocab_size": config["vocab_size"] - 1}), "utf-8")
+    assert complete_base_model(source, tmp_path / "out") == ()
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+
+
 @pytest.mark.parametrize("change", [_make_without_languages, _make_without_generation_config])
 def test_generation_settings_come_from_the_tokenizer(change, source, tiny_base, recipe) -> None:
     change(source)
@@ -145,6 +183,7 @@ def test_a_model_with_every_fault_trains_decodes_and_exports(source, recipe, tmp
         ("config.json", None, r"config.json does not exist"),
         ("config.json", '{"model_type": "bert"}', r"model_type 'bert'; only 'whisper'"),
         ("config.json", "{", r"is not JSON .*download it again"),
+        ("tokenizer.json", '{"model": {}}', r"tokenizer.json is no tokenizer of Whisper .*download it again"),
         ("adapter_config.json", "{}", r"is an adapter without its base model; merge it"),
         ("tokenizer.json", None, r"has no tokenizer.json and no vocab.json and no merges.txt; copy"),
         ("model.safetensors", None, r"the weights of .* cannot be read .*download them again"),

@@ -259,7 +259,7 @@ def test_whole_speakers_are_held_out_unless_every_speaker_has_too_many_clips() -
     assert {each.segment_id for each in train}.isdisjoint(each.segment_id for each in held)
 
 
-def test_without_a_first_stage_the_identity_has_its_digest_of_earlier_versions(recipe: Recipe) -> None:
+def test_without_a_first_stage_the_identity_has_no_field_for_it(recipe: Recipe) -> None:
     base = resolve_base_model(recipe)
     plain = RunIdentity.of(recipe, "0" * 64, base)
     assert plain.digest == compute_digest(

@@ -10,8 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from habla_ml.errors import TrainingError
+from habla_ml.training.plan import check_planned_inputs, read_plan
+from habla_ml.training.process import main
 from habla_ml.training.recipe import Recipe
 from habla_ml_tests.testing.training_deployment import ROOT, TrainingDeployment, kill_at, quiet_environment
+from habla_ml_tests.testing.training_snapshot import make_clips, publish_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +109,24 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, recipe: Recipe) ->
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: {deployment.recipe}: ")
     assert "Traceback" not in refused.stderr
+
+
+def test_a_version_trained_without_dagster_has_a_plan_and_only_its_own_inputs(tmp_path: Path, recipe: Recipe) -> None:
+    deployment = TrainingDeployment(tmp_path, recipe, max_steps=2, evaluate_every_steps=2)
+    command = ["--settings", str(deployment.settings), "--version", "v1", "--out", str(tmp_path / "work" / "v1")]
+    assert main([*command, "--snapshot", deployment.snapshot.id]) == 0
+    plan = read_plan(deployment.lake, "v1")
+    assert plan.snapshot == deployment.snapshot.id == deployment.record("v1").identity.snapshot
+    assert deployment.lake.get_bytes(plan.recipe) == deployment.recipe.read_bytes()
+    deployment.recipe.write_text(deployment.recipe.read_text("utf-8").replace("weight_decay: 0.0", "weight_decay: 0.5"))
+    later = publish_snapshot(deployment.lake, make_clips()[1:])
+    refused = deployment.run("v1")
+    assert refused.returncode == 1
+    assert "recipe.yaml differs from the recipe tiny to which v1 is pinned" in refused.stderr
+    with pytest.raises(TrainingError, match=f"pinned to snapshot {plan.snapshot}, not {later.id}"):
+        check_planned_inputs(deployment.lake, plan, later.id, None, tmp_path)
+    assert main(command) == 0, "without options, the version keeps its own recipe and snapshot"
+    assert read_plan(deployment.lake, "v1") == plan
 
 
 def test_a_process_of_dagster_reports_its_progress_and_materialises_with_metadata(

@@ -11,6 +11,7 @@ from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.device import resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
@@ -22,7 +23,6 @@ from habla_ml.training.trainer import (
     PreparedRun,
     build_trainer,
     compute_token_loss,
-    resolve_precision,
 )
 from habla_ml.training.windows import StepSchedule
 
@@ -132,6 +132,17 @@ def test_a_cpu_uses_bf16_only_with_bf16_instructions_and_never_fp16(
     if automatic == "fp32":
         with pytest.raises(TrainingError, match="precision bf16, but this machine supports only fp32"):
             resolve_precision(change_recipe(recipe, precision="bf16"))
+
+
+@pytest.mark.parametrize(("is_native", "automatic"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_that_emulates_bf16_trains_in_fp16(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, is_native: bool, automatic: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: is_native or including_emulation
+    )
+    assert resolve_precision(recipe) == automatic
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_next_step(

@@ -1,17 +1,19 @@
 """`fine_tuned_checkpoint`: a model version, trained in its own process through Dagster Pipes."""
 
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.plots import line
 from habla_ml.defs.presentation import name_lineage, plot
 from habla_ml.defs.resources import StoreResource
-from habla_ml.errors import TrainingInterruptedError
+from habla_ml.errors import TrainingInterruptedError, TrainingKilledError
 from habla_ml.settings import Settings, save_settings
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
     from habla_ml.training.record import TrainingRecord
 
 _TRAINING_POOL = "training"
+
+
+class TrainingRunConfig(dg.Config):
+    """What a person can set for one launch."""
+
+    train_again: bool = Field(
+        default=False,
+        description="Train from the start where other code, packages or another machine made the version or its checkpoints.",
+    )
 
 
 def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
@@ -41,7 +52,10 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def fine_tuned_checkpoint(
-        context: dg.AssetExecutionContext, lake: StoreResource, pipes: dg.PipesSubprocessClient
+        context: dg.AssetExecutionContext,
+        config: TrainingRunConfig,
+        lake: StoreResource,
+        pipes: dg.PipesSubprocessClient,
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import load_latest_snapshot
         from habla_ml.training.plan import plan_version
@@ -53,7 +67,8 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
             opened, version, load_latest_snapshot(opened), settings.training, partial(choose_start, settings)
         )
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
-        run = run_training_process(pipes, _build_command(opened, plan, settings), context)
+        command = [*_build_command(opened, plan, settings), *(["--again"] if config.train_again else [])]
+        run = run_training_process(pipes, command, context)
         # A child that exits 0 without a report must not count as trained.
         trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
@@ -72,7 +87,12 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
 def run_training_process(
     pipes: dg.PipesSubprocessClient, command: list[str], context: dg.AssetExecutionContext
 ) -> dg.PipesClientCompletedInvocation:
-    """Run the training process; raise `TrainingInterruptedError` if its environment ended it."""
+    """Run the training process.
+
+    Raises:
+        TrainingInterruptedError: Its environment ended it.
+        TrainingKilledError: It was killed.
+    """
     from habla_ml.training.process import EXIT_ENVIRONMENT
 
     try:
@@ -82,6 +102,11 @@ def run_training_process(
             raise TrainingInterruptedError(
                 "the training process ended for a fault of its environment, which its output names; the next run "
                 "resumes at the last checkpoint"
+            ) from error
+        if str(error).endswith(f" failed with code {-signal.SIGKILL}"):
+            raise TrainingKilledError(
+                "the training process was killed, probably because the machine has too little memory; free memory or lower the "
+                "batch size in the recipe of the next version. The next run resumes at the last checkpoint"
             ) from error
         raise
 

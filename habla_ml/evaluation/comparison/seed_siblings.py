@@ -83,7 +83,8 @@ def _read_comparable_wer(lake: Lake, sibling: str, own: ModelScore, comparison: 
 
 
 def _iterate_training_records(lake: Lake) -> Iterator[TrainingRecord]:
-    for version in sorted(catalogue.CHECKPOINT.keys(lake), key=lambda name: (len(name), name)):
+    planned = set(catalogue.PLAN.keys(lake))  # a version that was trained without Dagster may have no plan
+    for version in sorted(planned & set(catalogue.CHECKPOINT.keys(lake)), key=lambda name: (len(name), name)):
         record = read_training_record(lake, version)
         if record is not None:
             yield record
