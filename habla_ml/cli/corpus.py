@@ -57,6 +57,8 @@ def export_dataset_command(
 
     if (folder is None) is not push:
         raise InputError("give a folder to write to, or --push to send the dataset to the Hub, and not both")
+    if push and written_as != "dataset":
+        raise InputError(f"--push sends parquet files with a card, not --format {written_as}; leave --format out")
     context = open_context(profile)
     lake = context.lake
     chosen = load_snapshot(lake, snapshot) if snapshot else load_latest_snapshot(lake)

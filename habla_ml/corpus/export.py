@@ -75,8 +75,8 @@ def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
 def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     """Write `data/<split>-NNNNN.parquet` with FLAC bytes, sentence and speaker; returns `folder`.
 
-    `datasets.load_dataset("parquet", data_dir=…)` and every parquet reader open it. Memory holds one batch; the folder
-    appears complete or not at all.
+    `datasets.load_dataset("parquet", data_dir=…)` and every parquet reader open it. `datasets` opens no file without
+    rows, so an empty split has none. Memory holds one batch; the folder appears complete or not at all.
 
     Raises:
         CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
@@ -88,7 +88,7 @@ def export_parquet(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
         data.mkdir(parents=True)
         for split in OPEN_SPLITS:
             utterances = read_utterances(lake, snapshot, split)
-            shards = max(1, count_shards(snapshot.counts[split]))
+            shards = count_shards(snapshot.counts[split])
             write_shards(utterances, data, split, shards, lambda batch: _make_table(batch, schema), schema)
     return folder
 

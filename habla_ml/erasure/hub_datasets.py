@@ -19,7 +19,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.consent.tombstones import Tombstones
+from habla_ml.consent.tombstones import Tombstones, read_tombstones
 from habla_ml.corpus.hub_dataset.card import CARD_FILE, build_erased_card
 from habla_ml.corpus.hub_dataset.layout import DATA_FOLDER, RECORD_FILE
 from habla_ml.corpus.hub_dataset.push import MAIN, lock_hub_datasets
@@ -72,14 +72,21 @@ def mark_withdrawn_pushes(lake: Lake, erased: Tombstones) -> None:
 
 
 def list_pending_datasets(lake: Lake) -> tuple[HubDataset, ...]:
-    """Return the repositories from which a voice must still be erased."""
+    """Return the repositories from which a voice must still be erased, as far as it is marked; reads pointers only."""
     return tuple(each for each in list_hub_datasets(lake) if each.withdrawn)
+
+
+def has_erased_voice(lake: Lake, dataset: HubDataset) -> bool:
+    """Return whether a push has a tombstone's voice or is marked; reads the ids of each pushed snapshot."""
+    erased = read_tombstones(lake)
+    return any(_mark(lake, each, erased).is_withdrawn for each in dataset.pushes)
 
 
 def erase_from_hub(
     lake: Lake, settings: Settings, progress: Callable[[str], None] = lambda _: None
 ) -> HubErasureResult:
-    """Remove all marked pushes from their repositories; one that fails does not stop the others."""
+    """Mark the pushes with an erased voice, and remove them; a repository that fails does not stop the others."""
+    mark_withdrawn_pushes(lake, read_tombstones(lake))  # ingest writes tombstones too
     cleaned, pending = [], []
     for dataset in list_pending_datasets(lake):
         try:

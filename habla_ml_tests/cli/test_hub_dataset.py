@@ -51,6 +51,8 @@ def test_the_commands_push_and_erase_and_exit_with_1_while_the_hub_has_the_voice
     neither, both = command.run("export-dataset"), command.run("export-dataset", "out", "--push")
     assert (neither.code, both.code) == (1, 1)
     assert "give a folder to write to, or --push" in neither.err + both.err
+    format_too = command.run("export-dataset", "--push", "--format", "nemo")
+    assert (format_too.code, "not --format nemo" in format_too.err) == (1, True)
     pushed, again = (command.run("export-dataset", "--push") for _ in range(2))
     assert pushed.code == again.code == 0
     assert f"{deployment.hub.url}/datasets/{DATASET_NAME}: {tag} pushed, commit" in pushed.out

@@ -117,6 +117,15 @@ def test_parquet_opens_with_load_dataset_as_audio_and_text(tmp_path: Path) -> No
             assert (row["sentence"], row["segment_id"]) == (each.sentence, each.segment_id)
 
 
+def test_parquet_without_an_empty_split_opens(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    workspace, snapshot = make_corpus(tmp_path, 1)
+    folder = export_parquet(workspace.lake, snapshot, tmp_path / "parquet")
+    opened = load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(part) for split, part in opened.items()} == {"train": 2}
+
+
 def test_a_nemo_manifest_gives_file_duration_text_and_speaker_of_each_utterance(tmp_path: Path) -> None:
     people = tmp_path / "people.yaml"
     people.write_text('people: [{name: Profe, role: teacher, labels: [Speaker A], sessions: ["[0-2]_*"]}]')

@@ -15,12 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from habla_ml.audio import encode_flac
-from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.corpus.hub_dataset.push import lock_hub_datasets
 from habla_ml.corpus.hub_dataset.pushes import make_tag
 from habla_ml.corpus.snapshot import OPEN_SPLITS, load_latest_snapshot, read_utterances
 from habla_ml.erasure.erase import plan_erasure
-from habla_ml.erasure.hub_datasets import confirm_deleted_repository, erase_from_hub, list_pending_datasets
+from habla_ml.erasure.hub_datasets import (
+    confirm_deleted_repository,
+    erase_from_hub,
+    has_erased_voice,
+    list_pending_datasets,
+)
 from habla_ml.errors import CorpusError, ServiceError, SettingsError
 from habla_ml.hub.repository import HubRepository
 from habla_ml.lake import DirectoryStore, Lake, catalogue
@@ -270,6 +275,23 @@ def test_a_voice_that_only_a_pushed_snapshot_has_is_found(deployment: DatasetDep
     plan = plan_erasure(deployment.lake, contributor, deployment.settings, datetime.now(UTC))
     assert (len(plan.contributor_data.segments), plan.hub_datasets) == (2, (DATASET_NAME,))
     assert len(voice) == 2
+
+
+def test_a_tombstone_that_no_erasure_wrote_reaches_the_hub_too(deployment: DatasetDeployment) -> None:
+    deployment.push()
+    voice = list_voice(deployment)
+    first = next(
+        each
+        for split in OPEN_SPLITS
+        for each in read_utterances(deployment.lake, deployment.snapshot, split)
+        if each.session_id == name_session(0)
+    )
+    assert not has_erased_voice(deployment.lake, deployment.recorded)
+    add_tombstones(deployment.lake, [], [first.audio_sha256])
+    assert has_erased_voice(deployment.lake, deployment.recorded)
+    assert erase_from_hub(deployment.lake, deployment.settings).cleaned == (DATASET_NAME,)
+    assert count_traces(deployment, voice) == 0
+    assert not has_erased_voice(deployment.lake, deployment.recorded)
 
 
 def test_an_erasure_waits_for_a_push_of_this_machine(deployment: DatasetDeployment) -> None:

@@ -14,6 +14,7 @@ from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import CorpusDay, load_corpus_day
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.hub_dataset.pushes import list_hub_datasets
+from habla_ml.erasure.hub_datasets import has_erased_voice
 from habla_ml.lake import Lake, catalogue
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.status.inputs import StatusInputs, format_count, format_duration
@@ -101,7 +102,7 @@ def describe_hub_datasets(inputs: StatusInputs) -> Iterator[Finding]:
     for dataset in list_hub_datasets(inputs.lake):
         complete = sum(each.commit is not None for each in dataset.pushes)
         values: dict[str, int | str | float | None] = {"snapshots": complete, "withdrawn": len(dataset.withdrawn)}
-        if dataset.withdrawn:
+        if has_erased_voice(inputs.lake, dataset):
             found = f"{dataset.repository} can still have a voice whose consent was withdrawn"
             step = f"run `{inputs.settings.command('erase', '--finish')}`, which says what hinders it"
             yield Finding("dataset on the Hub", "wrong", found, step, values)
