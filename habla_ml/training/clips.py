@@ -11,7 +11,7 @@ import heapq
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,21 @@ class ClipStore:
     def durations_s(self) -> NDArray[np.float64]:
         """Duration of each clip."""
         return np.diff(self.starts) / SAMPLE_RATE
+
+    @property
+    def label_counts(self) -> NDArray[np.int64]:
+        """Number of labels of each clip."""
+        counts: NDArray[np.int64] = np.diff(self.label_starts)
+        return counts
+
+    def take(self, n_clips: int) -> ClipStore:
+        """Return the store of at most the first `n_clips` clips; it shares the samples."""
+        return replace(
+            self,
+            starts=self.starts[: n_clips + 1],
+            label_starts=self.label_starts[: n_clips + 1],
+            n_speech=min(self.n_speech, n_clips),
+        )
 
     def audio(self, clip: int) -> NDArray[np.float32]:
         """Return the samples of one clip, −1…1."""

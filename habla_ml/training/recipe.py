@@ -38,23 +38,19 @@ class _Section(BaseModel):
 
 
 class Windows(_Section):
-    """Short encoder windows for most steps, and Whisper's full 30 s for the others.
+    """Encoder windows: as long as the longest clip of a batch, and Whisper's full 30 s for a share of the input."""
 
-    A clip that does not fit into the short window (with `margin_s` of silence after it) is used in a full one.
-    """
-
-    short_window_s: Annotated[float, Field(ge=1, lt=30)]
-    jitter_s: NotNegative = 0.64
-    margin_s: NotNegative = 0.5
-    full_window_every: Positive = 8
-    full_window_batch_size: Positive = 8
+    step_s: Annotated[float, Field(ge=0.02, le=30)] = 0.64
+    """Windows are multiples of this: few lengths let clips vary within a batch, many lengths save padding."""
+    margin_s: NotNegative = 0.32
+    """Least silence after a clip."""
+    full_share: Annotated[float, Field(ge=0, le=1)] = 0.06
+    """Share of the encoder's input in windows of 30 s, as in serving. 1 pads every clip to 30 s."""
 
     @model_validator(mode="after")
     def _check_windows(self) -> Self:
-        if self.short_window_s + self.jitter_s > 30:
-            raise ValueError(f"short_window_s {self.short_window_s} + jitter_s {self.jitter_s} is above Whisper's 30 s")
-        if self.margin_s >= self.short_window_s:
-            raise ValueError(f"margin_s {self.margin_s} must be below short_window_s {self.short_window_s}")
+        if abs(self.step_s / 0.02 - round(self.step_s / 0.02)) > 1e-6:
+            raise ValueError(f"step_s {self.step_s} is no multiple of 0.02 s, the length of an encoder position")
         return self
 
 
@@ -107,7 +103,7 @@ class FirstStage(_Section):
     min_steps: Positive | None = None
     max_steps: Positive | None = None
     max_wall_s: AboveZero | None = None
-    batch_size: Positive | None = None
+    batch_s: AboveZero | None = None
     gradient_accumulation: Positive | None = None
     windows: Windows | None = None
     spec_augment: SpecAugment | None = None
@@ -129,7 +125,7 @@ class HubStart(_Section):
 
 
 class Recipe(_Section):
-    """How to train one version. Batch sizes are clips per optimiser step; accumulation divides them."""
+    """How to train one version."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     base_model: str
@@ -164,10 +160,12 @@ class Recipe(_Section):
     """Most steps of a run with `epochs`; without `epochs`, the steps of the run."""
     max_wall_s: AboveZero | None = None
     """Stop at the next step after this time; such a run is not reproducible."""
-    batch_size: Positive = 16
+    batch_s: AboveZero = 120.0
+    """Seconds of encoder input in an optimiser step, padding included."""
     gradient_accumulation: Positive = 1
-    windows: Windows | None = None
-    """None: every clip is padded to a 30 s window, as in serving."""
+    """Batches of an optimiser step, which divide `batch_s`. Each has its own window, so a step mixes clips of different
+    lengths. More batches need less memory."""
+    windows: Windows = Windows()
     spec_augment: SpecAugment | None = None
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train split's sessions, for a learning curve; a smaller share is a subset of a larger one."""
@@ -202,12 +200,6 @@ class Recipe(_Section):
             except ValidationError as error:
                 faults = (each["msg"].removeprefix("Value error, ") for each in error.errors())
                 raise ValueError(f"first_stage: {'; '.join(faults)}") from None
-        full = self.batch_size if self.windows is None else self.windows.full_window_batch_size
-        for key, clips in (("batch_size", self.batch_size), ("windows.full_window_batch_size", full)):
-            if clips % self.gradient_accumulation:
-                raise ValueError(
-                    f"{key} {clips} is not divisible by gradient_accumulation {self.gradient_accumulation}"
-                )
         return self
 
     def _check_length(self) -> None:

@@ -38,9 +38,9 @@ from habla_ml.training.model_folder import (
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
 from habla_ml.training.remedies import choose_remedies, delete_remedies, describe_change, read_remedies, write_remedies
+from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
-from habla_ml.training.windows import StepSchedule
 
 _SCRATCH_NAMES: Final = ("checkpoints", "clips", "validation", "start", "finished")
 """Folders of a run that its published model no longer needs."""
@@ -169,7 +169,7 @@ def prepare_run(
         if not clips.n_speech:
             found = f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'})"
             raise TrainingError(f"{found}; {training_data.remedy}")
-    schedule = StepSchedule(train.durations_s.tolist(), recipe)
+    schedule = StepSchedule(train.durations_s.tolist(), train.label_counts.tolist(), recipe)
     message = (
         f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without speech, "
         f"{len(validation)} for validation, {sum(train.skipped.values())} skipped; {schedule.max_steps} steps"

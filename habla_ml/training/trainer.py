@@ -32,8 +32,9 @@ from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
+from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
-from habla_ml.training.windows import FULL_FRAMES, StepSchedule, limit_encoder_window
+from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES, limit_encoder_window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,24 +74,23 @@ class PreparedRun:
 
     def batches(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the clips that pass the model together, with their window in mel frames: `(clip, n_frames)`."""
-        yield from MicroBatchSampler(self.schedule, self.recipe.gradient_accumulation)
+        yield from ScheduledBatchSampler(self.schedule, self.recipe.gradient_accumulation)
 
 
 @dataclass(frozen=True)
-class MicroBatchSampler:
-    """Batch sampler with the `(clip, n_frames)` keys of each micro-batch, from the first step on."""
+class ScheduledBatchSampler:
+    """Batch sampler with the `(clip, n_frames)` keys of each batch, from the first step on."""
 
     schedule: StepSchedule
-    accumulation: int
+    batches_per_step: int
 
     def __len__(self) -> int:
-        return self.schedule.max_steps * self.accumulation
+        return self.schedule.max_steps * self.batches_per_step
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in islice(self.schedule.steps(), self.schedule.max_steps):
-            size = len(step.clips) // self.accumulation
-            for first in range(0, len(step.clips), size):
-                yield [(clip, step.n_frames) for clip in step.clips[first : first + size]]
+            for batch in step:
+                yield [(clip, batch.n_frames) for clip in batch.clips]
 
 
 def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
@@ -130,7 +130,7 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
         def get_train_dataloader(self) -> Any:
             return DataLoader(
                 run.train,
-                batch_sampler=MicroBatchSampler(run.schedule, run.recipe.gradient_accumulation),
+                batch_sampler=ScheduledBatchSampler(run.schedule, run.recipe.gradient_accumulation),
                 collate_fn=run.train.collate,
                 num_workers=self.args.dataloader_num_workers,
             )
@@ -203,12 +203,12 @@ def _build_arguments(run: PreparedRun) -> Any:
     recipe, precision = run.recipe, resolve_precision(run.recipe)
     has_gpu = torch.cuda.is_available()
     longest = max(len(run.validation.clips.label_ids(clip)) for clip in range(len(run.validation)))
-    full = recipe.windows.full_window_batch_size if recipe.windows else recipe.batch_size
+    full_windows = recipe.batch_s * FRAMES_PER_S / recipe.gradient_accumulation / FULL_FRAMES
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(run.checkpoints),
         max_steps=run.schedule.max_steps,
-        per_device_train_batch_size=recipe.batch_size // recipe.gradient_accumulation,
-        per_device_eval_batch_size=max(1, full // recipe.gradient_accumulation // run.remedies.batch_parts),
+        per_device_train_batch_size=1,  # unused: the sampler has the batches
+        per_device_eval_batch_size=max(1, int(full_windows / run.remedies.batch_parts)),
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +19,15 @@ from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.run import RunFolder, prepare_run
+from habla_ml.training.schedule import StepSchedule, WindowedBatch
 from habla_ml.training.targets import IGNORED_LABEL
 from habla_ml.training.train import build_training_data
 from habla_ml.training.trainer import (
-    MicroBatchSampler,
     PreparedRun,
+    ScheduledBatchSampler,
     build_trainer,
     compute_token_loss,
 )
-from habla_ml.training.windows import StepSchedule
 
 
 def change_recipe(recipe: Recipe, **changes: Any) -> Recipe:
@@ -36,6 +39,17 @@ def prepare_test_run(lake: Lake, snapshot: Snapshot, recipe: Recipe, work_folder
     identity = RunIdentity.of(recipe, snapshot.id, base)
     training_data = build_training_data(lake, snapshot, recipe, GeneralSpeech())
     return prepare_run(recipe, identity, base, training_data, RunFolder(work_folder, identity), lambda _: None)
+
+
+@dataclass(frozen=True)
+class FixedSchedule:
+    """One step."""
+
+    step: tuple[WindowedBatch, ...]
+    max_steps: int = 1
+
+    def steps(self) -> Iterator[tuple[WindowedBatch, ...]]:
+        yield self.step
 
 
 def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], float]:
@@ -60,29 +74,24 @@ def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], 
 def test_four_accumulated_batches_have_the_gradients_of_one_large_batch(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
-    common = {
-        "precision": "fp32",
-        "max_steps": 1,
-        "batch_size": 8,
-        "windows": None,
-        "max_gradient_norm": 1e9,
-        "log_every_steps": 1,
-    }
-    large, large_loss = compute_first_gradients(
-        prepare_test_run(lake, snapshot, change_recipe(recipe, **common), tmp_path / "a")
-    )
-    accumulated = prepare_test_run(
-        lake, snapshot, change_recipe(recipe, **common, gradient_accumulation=4), tmp_path / "b"
-    )
-    sizes = [len(batch) for batch in MicroBatchSampler(accumulated.schedule, 4)]
-    assert sizes == [2, 2, 2, 2]
-    small, small_loss = compute_first_gradients(accumulated)
-    lengths = {len(accumulated.train.clips.label_ids(clip)) for clip in range(8)}
-    assert len(lengths) > 1, "labels of one length would hide a wrong mean"
+    common = {"precision": "fp32", "max_steps": 1, "max_gradient_norm": 1e9, "log_every_steps": 1}
+    clips = tuple(range(8))
+    gradients, losses = [], []
+    for name, parts in (("a", [clips]), ("b", [clips[first : first + 2] for first in (0, 2, 4, 6)])):
+        run = prepare_test_run(
+            lake, snapshot, change_recipe(recipe, **common, gradient_accumulation=len(parts)), tmp_path / name
+        )
+        step = tuple(WindowedBatch(each, 256) for each in parts)
+        lengths = {len(run.train.clips.label_ids(clip)) for clip in clips}
+        assert len(lengths) > 1, "labels of one length would hide a wrong mean"
+        found, loss = compute_first_gradients(replace(run, schedule=FixedSchedule(step)))  # type: ignore[arg-type]
+        gradients.append(found)
+        losses.append(loss)
+    large, small = gradients
     assert large.keys() == small.keys()
     for name, gradient in large.items():
         torch.testing.assert_close(small[name], gradient, rtol=1e-4, atol=1e-6)
-    assert small_loss == pytest.approx(large_loss, rel=1e-5)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
@@ -95,23 +104,22 @@ def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
     torch.testing.assert_close(parts[0] + parts[1], whole)
 
 
-def test_micro_batches_have_the_clips_of_a_step_in_order(recipe: Recipe) -> None:
-    schedule = StepSchedule([1.0] * 20, change_recipe(recipe, gradient_accumulation=2, max_steps=5))
-    batches = list(MicroBatchSampler(schedule, 2))
-    assert len(batches) == len(MicroBatchSampler(schedule, 2)) == 10
-    steps = list(zip(range(5), schedule.steps(), strict=False))
-    for index, step in steps:
-        keys = batches[2 * index] + batches[2 * index + 1]
-        assert keys == [(clip, step.n_frames) for clip in step.clips]
+def test_the_sampler_has_the_batches_of_the_steps_in_order(recipe: Recipe) -> None:
+    schedule = StepSchedule([1.0] * 20, [9] * 20, change_recipe(recipe, gradient_accumulation=2, max_steps=5))
+    sampled = list(ScheduledBatchSampler(schedule, 2))
+    assert len(sampled) == len(ScheduledBatchSampler(schedule, 2)) == 10
+    batches = chain.from_iterable(islice(schedule.steps(), 5))
+    assert sampled == [[(clip, batch.n_frames) for clip in batch.clips] for batch in batches]
 
 
-def test_training_lowers_the_loss_and_short_steps_use_short_windows(
+def test_training_lowers_the_loss_and_uses_the_windows_of_the_schedule(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = prepare_test_run(lake, snapshot, recipe, tmp_path)
     trainer = build_trainer(prepare_trainable_model(recipe, resolve_base_model(recipe).folder), run, None)
     widths = [batch["input_features"].shape[-1] for batch in trainer.get_train_dataloader()]
-    assert [width == 3000 for width in widths] == [False, False, False, True] * 3
+    assert widths == [batch.n_frames for step in islice(run.schedule.steps(), 12) for batch in step]
+    assert {3000, 192} < set(widths)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0] - 0.5

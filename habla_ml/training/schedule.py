@@ -1,0 +1,124 @@
+"""The clips and the encoder window of each optimiser step.
+
+Clips last about 3 s, so nine tenths of a 30 s window are silence. Clips of similar length share a batch whose window is as
+long as its longest clip, rounded up to a few lengths. A batch is filled to a bound of encoder input and of labels. A share
+of the input is at the full 30 s, as in serving. The schedule depends only on durations, labels, the recipe and its seed,
+so a resumed run has the same steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, count, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from habla_ml.training.recipe import Recipe
+from habla_ml.training.targets import MAX_DECODER_POSITIONS
+from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
+
+LABELS_PER_FRAME = MAX_DECODER_POSITIONS / FULL_FRAMES
+"""Most labels of a batch, padded, by mel frame: a batch of 30 s windows never meets this bound. It limits the memory of
+short clips with much text."""
+
+
+@dataclass(frozen=True)
+class WindowedBatch:
+    """Clips that share an encoder window of `n_frames` mel frames."""
+
+    clips: tuple[int, ...]
+    n_frames: int
+
+
+class StepSchedule:
+    """The steps of a run: each is `gradient_accumulation` batches, which may differ in their windows.
+
+    Args:
+        durations_s: Duration of each clip, s.
+        n_labels: Number of labels of each clip.
+        recipe: Sets length, size of a step, windows and seed.
+    """
+
+    def __init__(self, durations_s: Sequence[float], n_labels: Sequence[int], recipe: Recipe) -> None:
+        self._durations_s = np.asarray(durations_s, np.float64)
+        self._n_labels = np.asarray(n_labels, np.int64)
+        self._recipe = recipe
+
+    @cached_property
+    def max_steps(self) -> int:
+        """Steps of the run: those that use each clip `epochs` times, within the recipe's bounds."""
+        fewest, most = self._recipe.min_steps or 1, self._recipe.max_steps
+        if self._recipe.epochs is None:
+            return most or fewest
+        missing, n_steps = self._recipe.epochs * len(self._durations_s), 0
+        for step in islice(self.steps(), most):
+            if missing <= 0 and n_steps >= fewest:
+                break
+            missing -= sum(len(batch.clips) for batch in step)
+            n_steps += 1
+        return n_steps
+
+    def steps(self) -> Iterator[tuple[WindowedBatch, ...]]:
+        """Yield steps without end; every pass uses each clip once."""
+        batches = chain.from_iterable(self._plan_pass(number) for number in count())
+        while True:
+            yield tuple(islice(batches, self._recipe.gradient_accumulation))
+
+    def sum_audio_s(self, steps: int) -> float:
+        """Return the seconds of all clips in the first `steps` steps, including non-speech."""
+        batches = chain.from_iterable(islice(self.steps(), steps))
+        return sum(float(self._durations_s[list(batch.clips)].sum()) for batch in batches)
+
+    def sum_window_s(self, steps: int) -> float:
+        """Return the seconds of encoder input, padding included, of the first `steps` steps."""
+        batches = chain.from_iterable(islice(self.steps(), steps))
+        return sum(len(batch.clips) * batch.n_frames for batch in batches) / FRAMES_PER_S
+
+    def _plan_pass(self, number: int) -> list[WindowedBatch]:
+        """Return the batches of one pass over the clips, in random order."""
+        rng = np.random.default_rng((self._recipe.seed, number))
+        order = rng.permutation(len(self._durations_s))
+        n_full = self._count_full_clips(number + 1) - self._count_full_clips(number)
+        full, short = order[:n_full], order[n_full:]
+        by_window = short[np.argsort(self._window_frames[short], kind="stable")]
+        batches = [
+            *self._fill_batches(full, np.full(n_full, FULL_FRAMES)),
+            *self._fill_batches(by_window, self._window_frames[by_window]),
+        ]
+        return [batches[each] for each in rng.permutation(len(batches))]
+
+    def _fill_batches(self, clips: NDArray[np.int64], frames: NDArray[np.int64]) -> Iterator[WindowedBatch]:
+        """Yield batches of successive clips; `frames` has the window of each, in ascending order."""
+        most_frames = self._recipe.batch_s * FRAMES_PER_S / self._recipe.gradient_accumulation
+        most_labels = most_frames * LABELS_PER_FRAME
+        first, longest = 0, 0
+        for index, n_labels in enumerate(self._n_labels[clips].tolist()):
+            size, longest = index - first + 1, max(longest, n_labels)
+            if size > 1 and (size * frames[index] > most_frames or size * longest > most_labels):
+                yield WindowedBatch(tuple(clips[first:index].tolist()), int(frames[index - 1]))
+                first, longest = index, n_labels
+        if len(clips):
+            yield WindowedBatch(tuple(clips[first:].tolist()), int(frames[-1]))
+
+    @cached_property
+    def _window_frames(self) -> NDArray[np.int64]:
+        """Shortest window of each clip, mel frames."""
+        return fit_windows(self._durations_s, self._recipe)
+
+    def _count_full_clips(self, passes: int) -> int:
+        """Return how many clips the first `passes` passes use at the full 30 s: `full_share` of the encoder's input."""
+        share, mean = self._recipe.windows.full_share, float(self._window_frames.mean())
+        of_clips = share * mean / (share * mean + (1 - share) * FULL_FRAMES)
+        return math.floor(passes * len(self._durations_s) * of_clips + 1e-9)
+
+
+def fit_windows(durations_s: NDArray[np.float64], recipe: Recipe) -> NDArray[np.int64]:
+    """Return the shortest window of the recipe that holds each clip and its margin, mel frames."""
+    windows = recipe.windows
+    steps = np.ceil((durations_s + windows.margin_s) / windows.step_s - 1e-9)
+    frames: NDArray[np.int64] = np.minimum(np.rint(steps * windows.step_s * FRAMES_PER_S), FULL_FRAMES).astype(np.int64)
+    return frames
