@@ -66,6 +66,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.extra_speech",
             "training.first_stage",
             "training.identity",
+            "training.log_mel",
             "training.model_folder",
             "training.recipe",
             "training.remedies",

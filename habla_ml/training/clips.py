@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from habla_ml.audio import SAMPLE_RATE, dequantise, quantise
 from habla_ml.audio.background_sounds import synthesise_random_background
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
-from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES, compute_log_mel
+from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES
 
 if TYPE_CHECKING:
     import torch
@@ -202,7 +202,6 @@ class ClipLoader:
     """Dataset and collate function of a `DataLoader`."""
 
     clips: ClipStore
-    extractor: Any
     targets: TargetEncoder
 
     def __len__(self) -> int:
@@ -214,13 +213,15 @@ class ClipLoader:
         return self.clips.audio(clip), self.clips.label_ids(clip), n_frames
 
     def collate(self, batch: Sequence[tuple[NDArray[np.float32], list[int], int]]) -> dict[str, torch.Tensor]:
-        """Return `input_features` [clips, mels, frames], `labels` and `decoder_input_ids` [clips, longest]."""
+        """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest]."""
         import torch
 
         padded = self.targets.pad([ids for _, ids, _ in batch])
-        features = compute_log_mel(self.extractor, [audio for audio, _, _ in batch], batch[0][2])
+        audio = np.zeros((len(batch), batch[0][2] * FRAME_SAMPLES), np.float32)
+        for row, (samples, _, _) in zip(audio, batch, strict=True):
+            row[: len(samples)] = samples
         return {
-            "input_features": torch.from_numpy(features),
+            "audio": torch.from_numpy(audio),
             "labels": torch.from_numpy(padded.labels),
             "decoder_input_ids": torch.from_numpy(padded.decoder_input_ids),
         }

@@ -162,7 +162,7 @@ def prepare_run(
         TrainingError: There are no usable clips for training or validation.
     """
     progress(Progress(f"reading the clips of {training_data.name}"))
-    targets, extractor = TargetEncoder(load_tokenizer(base)), load_feature_extractor(base)
+    targets = TargetEncoder(load_tokenizer(base))
     train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech)
     validation = write_clips(training_data.validation, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
@@ -179,8 +179,9 @@ def prepare_run(
         recipe=recipe,
         identity=identity,
         schedule=schedule,
-        train=ClipLoader(train, extractor, targets),
-        validation=ClipLoader(validation, extractor, targets),
+        train=ClipLoader(train, targets),
+        validation=ClipLoader(validation, targets),
+        extractor=load_feature_extractor(base),
         targets=targets,
         checkpoints=folder.checkpoints,
         tensorboard=folder.tensorboard,

@@ -8,9 +8,11 @@ accumulated batches would have four times the weight.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ from habla_ml.training.checkpoints import (
 from habla_ml.training.clips import ClipLoader
 from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.log_mel import LogMel
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import StepSchedule
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 
 
 _NO_REMEDIES = Remedies()
+_MAX_LOADERS = 4
+_PREFETCHED_BATCHES = 4
+"""Of each loader."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class PreparedRun:
     schedule: StepSchedule
     train: ClipLoader
     validation: ClipLoader
+    extractor: Any
+    """The model's `WhisperFeatureExtractor`."""
     targets: TargetEncoder
     checkpoints: Path
     tensorboard: Path
@@ -127,12 +135,21 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
     class WindowedTrainer(apply_remedies(Seq2SeqTrainer, run.remedies)):  # type: ignore[misc]
         loss_is_scaled_for_ga = True
 
+        @cached_property
+        def log_mel(self) -> LogMel:
+            return LogMel(run.extractor, self.args.device)
+
+        def floating_point_ops(self, _inputs: Any) -> int:
+            return 0  # its estimate counts positions of 30 s windows
+
         def get_train_dataloader(self) -> Any:
             return DataLoader(
                 run.train,
                 batch_sampler=ScheduledBatchSampler(run.schedule, run.recipe.gradient_accumulation),
                 collate_fn=run.train.collate,
                 num_workers=self.args.dataloader_num_workers,
+                prefetch_factor=self.args.dataloader_prefetch_factor,
+                pin_memory=self.args.dataloader_pin_memory,
             )
 
         def get_eval_dataloader(self, *_: Any) -> Any:
@@ -144,10 +161,10 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            n_frames = inputs["input_features"].shape[-1]
+            features = self.log_mel(inputs["audio"])
+            n_frames = features.shape[-1]
             with limit_encoder_window(self._prepare_bare_model(n_frames).get_encoder(), n_frames):
-                forwarded = {key: inputs[key] for key in ("input_features", "decoder_input_ids")}
-                outputs = model(**forwarded, use_cache=False)
+                outputs = model(input_features=features, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False)
             loss = compute_token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
             return (loss, outputs) if return_outputs else loss
 
@@ -155,7 +172,8 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
             inputs = self._prepare_inputs(inputs)
             with torch.no_grad(), self.accelerator.autocast():
                 # Encoding 30 s takes most of the time, so encode once for both loss and decoding.
-                encoded = self._prepare_bare_model(FULL_FRAMES).get_encoder()(inputs["input_features"])
+                features = self.log_mel(inputs["audio"])
+                encoded = self._prepare_bare_model(FULL_FRAMES).get_encoder()(features)
                 logits = model(
                     encoder_outputs=encoded, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False
                 ).logits
@@ -215,7 +233,7 @@ def _build_arguments(run: PreparedRun) -> Any:
         warmup_steps=recipe.count_warmup_steps(run.schedule.max_steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_gradient_norm,
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         fp16=precision == "fp16",
         bf16=precision == "bf16",
         activation_checkpointing=recipe.gradient_checkpointing,
@@ -230,7 +248,10 @@ def _build_arguments(run: PreparedRun) -> Any:
         seed=recipe.seed,
         label_names=["labels"],
         remove_unused_columns=False,
-        dataloader_num_workers=2 if has_gpu else 0,
+        # A loader reads samples and pads them, which takes little. On a CPU, training itself needs the cores.
+        dataloader_num_workers=min(_MAX_LOADERS, os.cpu_count() or 1) if has_gpu else 0,
+        dataloader_prefetch_factor=_PREFETCHED_BATCHES if has_gpu else None,
+        dataloader_pin_memory=has_gpu,
         use_cpu=not has_gpu,
     )
     if arguments.n_gpu > 1:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import WhisperFeatureExtractor, WhisperTokenizer
+from transformers import WhisperTokenizer
 
 from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
@@ -122,10 +122,20 @@ def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) 
     assert len(list(select_sample(utterances, 80))) == 50
 
 
-def test_a_batch_has_features_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
+def test_a_batch_has_audio_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
     clips = write_clips([make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
-    loader = ClipLoader(clips, WhisperFeatureExtractor(), targets)
+    loader = ClipLoader(clips, targets)
     batch = loader.collate([loader[0, 300], loader[1, 300]])
-    assert batch["input_features"].shape == (2, 80, 300)
+    assert batch["audio"].shape == (2, 48_000)
+    assert np.array_equal(batch["audio"][1, :8_000].numpy(), clips.audio(1))
+    assert not batch["audio"][1, 8_000:].any()
     assert batch["labels"].shape == batch["decoder_input_ids"].shape
     assert batch["decoder_input_ids"][:, 0].tolist() == [targets.start_id] * 2
+
+
+def test_a_part_of_a_store_is_its_first_clips(targets: TargetEncoder, tmp_path: Path) -> None:
+    clips = write_clips([make_utterance(name, 100) for name in "abc"], targets, tmp_path / "clips", NonSpeech(0.25, 5))
+    part = clips.take(2)
+    assert (len(part), part.n_speech, len(clips.take(9)), clips.take(9).n_speech) == (2, 2, 4, 3)
+    assert part.label_ids(1) == clips.label_ids(1)
+    assert part.speech_hours == pytest.approx(200 / 16_000 / 3_600)
