@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _HUB_LICENCES: Final = (
@@ -19,9 +20,15 @@ _HUB_LICENCES: Final = (
     "mpl-2.0",
 )
 """Licences that the Hub knows by these names; others are stated as `other` with their name."""
+_NO_ID_CHARACTERS: Final = re.compile(r"[^a-z0-9.]+")
 
 
 def name_licence(licence: str) -> tuple[str, str | None]:
-    """Return `license` and `license_name` of a card's header; the second is None for a licence that the Hub knows."""
-    known = licence.lower()
-    return (known, None) if known in _HUB_LICENCES else ("other", licence)
+    """Return `license` and `license_name` of a card's header; the second is None for a licence that the Hub knows.
+
+    `license_name` is an id such as `my-license-1.0` (the Hub's specification of model cards).
+    """
+    name = licence.lower()
+    return (
+        (name, None) if name in _HUB_LICENCES else ("other", _NO_ID_CHARACTERS.sub("-", name).strip("-") or "unnamed")
+    )

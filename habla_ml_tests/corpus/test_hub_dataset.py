@@ -156,7 +156,7 @@ def test_the_card_states_what_a_reader_must_know(deployment: DatasetDeployment) 
     for text in (
         "viewer: false",
         "license: other\n",
-        "license_name: not to be passed on\n",
+        "license_name: not-to-be-passed-on\n",
         f"| train | {deployment.snapshot.hours['train']:.2f} | {deployment.snapshot.counts['train']} |",
         f"Conventions of the text: {deployment.snapshot.conventions}",
         deployment.snapshot.id,

@@ -49,7 +49,7 @@ def test_the_card_states_data_conventions_metrics_origin_licence_and_time(hub_re
 def test_the_hub_validated_the_header(hub_releases: HubReleases) -> None:
     hub_releases.publish(hub_releases.release("v2", licence="Licence of our school"))
     header = read_header(hub_releases.repository.files("v2")["README.md"].decode())
-    assert (header["license"], header["license_name"]) == ("other", "Licence of our school")
+    assert (header["license"], header["license_name"]) == ("other", "licence-of-our-school")
     assert hub_releases.hub.calls("POST", "/api/validate-yaml") == 1
 
 

@@ -87,7 +87,7 @@ def _write_content(snapshot: Snapshot) -> Iterator[str]:
     for split in OPEN_SPLITS:
         yield f"| {split} | {snapshot.hours[split]:.2f} | {snapshot.counts[split]} |"
     yield ""
-    yield "A lesson is in one split only. The project keeps further test lessons, which are never published."
+    yield "A lesson is in one split only. The project can keep further test lessons, which are never published."
 
 
 def _write_origin(snapshot: Snapshot, code: str) -> Iterator[str]:
