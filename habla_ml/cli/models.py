@@ -129,6 +129,9 @@ def export_command(
     out: Annotated[Path, typer.Argument(help="The new file or folder.")],
     to: Annotated[str, typer.Option(help="The format: coreml, ctranslate2, ggml, onnx or transformers.")],
     quantisation: Annotated[str | None, typer.Option(help="The type of the weights; default as in a release.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The oldest system that loads it; default as in a release.")
+    ] = None,
 ) -> None:
     """Convert a folder without a lake, as the export assets do, and print the measured parity."""
     import tempfile
@@ -141,7 +144,7 @@ def export_command(
         raise ExportError(f"format {to!r} is unknown; choose one of {', '.join(each.name for each in EXPORTERS)}")
     if out.exists():
         raise ExportError(f"{out} exists already and is not overwritten; give a new name")
-    options = exporter.build_options(ExportSettings(), quantisation)
+    options = exporter.build_options(ExportSettings(), quantisation, target)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.resolve().parent) as scratch:
         converted = exporter.convert(checkpoint, Path(scratch), options, print_progress)
         converted.path.rename(out)

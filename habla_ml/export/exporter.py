@@ -22,6 +22,8 @@ class ExportOptions:
     """Only for a conversion that runs in its own process."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Model version and checkpoint, for formats that record them."""
+    target: str | None = None
+    """The oldest system that loads the model, one of `Exporter.targets`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class PublishedExport:
     size_bytes: int
     repairs: tuple[str, ...]
     details: Mapping[str, Any]
+    target: str | None = None
+    """As in `ExportOptions`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class Exporter:
     format that can be executed here is also verified. Raises `ExportError`."""
     configured_quantisation: Callable[[ExportSettings], str | None] | None = None
     """Reads the settings; None where the format has one weight type. It returns None for a format that is left out."""
+    targets: tuple[str, ...] = ()
+    """Systems that it is written for, the oldest first; empty where one file serves all."""
+    configured_target: Callable[[ExportSettings], str] | None = None
+    """Reads the settings; None without `targets`."""
     asset: ExportAsset | None = None
     """None: converted only for a model comparison."""
     describe_archive: Callable[[PublishedExport], ArchiveFormat] | None = None
@@ -102,11 +110,13 @@ class Exporter:
         """Return whether the settings make it for each model version."""
         return self.configured_quantisation is None or self.configured_quantisation(settings) is not None
 
-    def build_options(self, settings: ExportSettings, quantisation: str | None = None) -> ExportOptions:
-        """Return the options of the settings, or those with another quantisation.
+    def build_options(
+        self, settings: ExportSettings, quantisation: str | None = None, target: str | None = None
+    ) -> ExportOptions:
+        """Return the options of the settings, or those with another quantisation or target.
 
         Raises:
-            ExportError: The format cannot store this quantisation.
+            ExportError: The format does not have this quantisation or target.
         """
         if quantisation is None:
             read = self.configured_quantisation
@@ -116,4 +126,10 @@ class Exporter:
                 f"quantisation {quantisation!r} is unknown for a {self.title}; choose one of "
                 f"{', '.join(self.quantisations)}"
             )
-        return ExportOptions(quantisation, settings.coreml_timeout_s)
+        if target is None and self.configured_target is not None:
+            target = self.configured_target(settings)
+        if target is not None and target not in self.targets:
+            raise ExportError(
+                f"target {target!r} is unknown for a {self.title}; choose one of {', '.join(self.targets) or 'none'}"
+            )
+        return ExportOptions(quantisation, settings.coreml_timeout_s, target=target)

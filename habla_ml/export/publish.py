@@ -77,9 +77,11 @@ def publish_export(
         ExportError: The checkpoint cannot be converted.
     """
     pointer = lake.read_pointer(name)
+    target = options.target or next(iter(exporter.targets), None)
     if pointer is not None:
         published = parse_pointer(exporter, pointer.value)
-        if (published.checkpoint, published.quantisation) == (source.identity, options.quantisation):
+        done = (published.checkpoint, published.quantisation, published.target)
+        if done == (source.identity, options.quantisation, target):
             return published
     checkpoint = source.fetch()
     options = replace(options, origin={**source.origin, "checkpoint": source.identity})
@@ -96,9 +98,11 @@ def publish_export(
             size_bytes=size_bytes,
             repairs=converted.repairs,
             details=converted.details,
+            target=target,
         )
     value = {
         **published.details,
+        **({"target": published.target} if published.target else {}),
         exporter.stored_as: published.artefact,
         "checkpoint": published.checkpoint,
         "quantisation": published.quantisation,
@@ -129,6 +133,7 @@ def parse_pointer(exporter: Exporter, value: Mapping[str, Any]) -> PublishedExpo
             quantisation=details.pop("quantisation", exporter.quantisations[0]),
             size_bytes=details.pop("size_bytes"),
             repairs=tuple(details.pop("mended")),
+            target=details.pop("target", next(iter(exporter.targets), None)),
             details=details,
         )
     except KeyError as missing:

@@ -30,7 +30,7 @@ _BLOB_READERS = {
     "UINT8": "read_uint8_data",
 }
 """MIL data type → method of the reader of the file of weights."""
-_BYTES_TYPES = {"FLOAT16": "<f2", "INT8": "i1", "UINT8": "u1", "UINT32": "<u4"}
+_BYTES_TYPES = {"FLOAT16": "<f2", "INT8": "i1", "UINT8": "u1", "INT16": "<i2", "UINT16": "<u2", "UINT32": "<u4"}
 """MIL data type → numpy's, for small constants that are stored as bytes."""
 
 
@@ -173,7 +173,14 @@ def _execute(
 def _round_to_type(value: Tensor, dtype: str) -> Tensor:
     if dtype == "FLOAT16":
         return value.to(torch.float16).to(torch.float32)
-    return value.to(torch.float32 if dtype == "FLOAT32" else torch.int64)
+    if dtype in _SMALL_INTEGERS:
+        return value.to(_SMALL_INTEGERS[dtype]).to(torch.int64)
+    return value.to(_TYPES[dtype])
+
+
+_TYPES = {"FLOAT32": torch.float32, "INT32": torch.int64, "BOOL": torch.bool}
+_SMALL_INTEGERS = {"INT8": torch.int8, "UINT8": torch.uint8, "INT16": torch.int16, "UINT16": torch.uint16}
+"""Programs for iOS 17 look up small tables by 16-bit integers. A larger one wraps here, so that it is not missed."""
 
 
 def _find_dead_values(operations: Sequence[MilOperation], kept: frozenset[str]) -> tuple[tuple[str, ...], ...]:
@@ -328,6 +335,7 @@ _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
     "expand_dims": _expand_dims,
     "gather": _gather,
     "gelu": lambda a: (functional.gelu(a["x"], approximate=_GELU[a["mode"]]),),
+    "greater_equal": lambda a: (torch.as_tensor(a["x"] >= a["y"]),),
     "layer_norm": _layer_norm,
     "linear": lambda a: (functional.linear(a["x"], a["weight"], a.get("bias")),),
     "log": lambda a: (torch.log(a["x"] + float(a["epsilon"])),),
@@ -338,6 +346,7 @@ _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
     "reduce_max": lambda a: (a["x"].amax(a["axes"], keepdim=bool(a["keep_dims"])),),
     "reduce_mean": lambda a: (a["x"].mean(a["axes"], keepdim=bool(a["keep_dims"])),),
     "reshape": _reshape,
+    "select": lambda a: (torch.where(a["cond"], a["a"], a["b"]),),
     "slice_by_index": _slice_by_index,
     "softmax": lambda a: (a["x"].softmax(a["axis"]),),
     "split": lambda a: a["x"].split(a["split_sizes"], dim=a["axis"]),

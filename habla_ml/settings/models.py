@@ -167,12 +167,15 @@ class AdviceSettings(SettingsSection):
 class ExportSettings(SettingsSection):
     """Quantisation for Habla, phones, onnxruntime and whisper.cpp, and the time limit of a process that converts or checks.
 
+    Phones older than `coreml_target` do not load the archive.
+
     With `onnx_quantisation` or `ggml_quantisation`, each version is also exported to ONNX or GGML and released. With
     `checkpoint_archive`, so is the Transformers checkpoint itself, in float32.
     """
 
     ctranslate2_quantisation: str = "int8"
     coreml_quantisation: Literal["float16", "int8", "palettised-6bit"] = "float16"
+    coreml_target: Literal["iOS16", "iOS17", "iOS18"] = "iOS16"
     onnx_quantisation: Literal["float32", "int8"] | None = None
     ggml_quantisation: Literal["float16", "q8_0", "q5_1"] | None = None
     checkpoint_archive: bool = False

@@ -1,5 +1,6 @@
 """An input is converted once; another checkpoint or quantisation is converted again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.archive import COREML
 from habla_ml.export.ctranslate2 import CTRANSLATE2
-from habla_ml.export.exporter import ExportOptions, PublishedExport
+from habla_ml.export.exporter import ConvertedModel, ExportOptions, Progress, PublishedExport
 from habla_ml.export.publish import (
     SourceCheckpoint,
     checkout_artefact,
@@ -60,6 +61,27 @@ def test_a_conversion_is_published_once_for_a_checkpoint_and_a_quantisation(lake
     assert read_export(lake, "v1", CTRANSLATE2).checkpoint == "two"
 
 
+def test_another_target_is_converted_again(lake, tmp_path):
+    converted: list[str | None] = []
+
+    def convert(checkpoint: Path, scratch: Path, options: ExportOptions, progress: Progress) -> ConvertedModel:
+        converted.append(options.target)
+        (scratch / "archive.zip").write_text(str(options.target))
+        return ConvertedModel(scratch / "archive.zip", ())
+
+    exporter = replace(COREML, convert=convert)
+    source = SourceCheckpoint("one", lambda: tmp_path)
+
+    def publish(target: str | None) -> PublishedExport:
+        options = ExportOptions("float16", target=target)
+        return publish_export(lake, "models/v1/coreml", exporter, source, options, tmp_path / "work", print)
+
+    assert publish(None).target == publish("iOS16").target == "iOS16"
+    newer = publish("iOS18")
+    assert publish("iOS18") == newer == read_export(lake, "v1", exporter)
+    assert converted == [None, "iOS18"]
+
+
 def test_a_failed_conversion_leaves_no_files(lake, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
@@ -84,6 +106,7 @@ def test_pointers_of_earlier_releases_are_readable():
     }
     export = parse_pointer(COREML, value)
     assert (export.artefact, export.quantisation, export.size_bytes) == ("a" * 64, "float16", 7)
+    assert export.target == "iOS16"
     assert export.details["parity"] == {"encoder_psnr_db": 71.6}
     with pytest.raises(ExportError, match="Core ML archive has no 'size_bytes'"):
         parse_pointer(COREML, {key: each for key, each in value.items() if key != "size_bytes"})

@@ -16,3 +16,11 @@ def edit_specification(package: Path, change: Callable[[Any], object]) -> None:
     specification.ParseFromString(path.read_bytes())
     change(specification)
     path.write_bytes(specification.SerializeToString())
+
+
+def save_program(program: Any, package: Path, target: str) -> Path:
+    """Save a program of `coremltools.converters.mil.Builder`."""
+    import coremltools as ct
+
+    ct.convert(program, minimum_deployment_target=ct.target[target], skip_model_load=True).save(str(package))
+    return package

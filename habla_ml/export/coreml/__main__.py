@@ -10,10 +10,11 @@ from pathlib import Path
 from habla_ml.errors import ExportError, HablaError
 from habla_ml.export.coreml.process import ConversionResult, format_error, write_result
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
+from habla_ml.export.coreml.target import COREML_TARGETS
 from habla_ml.process import die_with_parent
 
 
-def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str) -> None:
+def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str, target: str) -> None:
     from habla_ml.export.coreml.contract import find_contract_problems
     from habla_ml.export.coreml.convert import convert_to_coreml
     from habla_ml.export.coreml.verify import verify_coreml
@@ -22,8 +23,8 @@ def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str) -> None:
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    prepared = convert_to_coreml(checkpoint, out, quantisation, progress)
-    problems = find_contract_problems(out, prepared.folder)
+    prepared = convert_to_coreml(checkpoint, out, quantisation, COREML_TARGETS[target], progress)
+    problems = find_contract_problems(out, prepared.folder, COREML_TARGETS[target])
     if problems:
         raise ExportError(
             f"WhisperKit cannot call the programs of {checkpoint}: {' '.join(problems)} Check the installed version of "
@@ -41,7 +42,7 @@ def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str) -> None:
                 else "Set export.coreml_quantisation to a larger type."
             )
         )
-    write_result(out, ConversionResult(quantisation, parity, prepared.repairs))
+    write_result(out, ConversionResult(quantisation, target, parity, prepared.repairs))
 
 
 def main() -> int:
@@ -50,13 +51,14 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path, help="a Transformers Whisper folder, adapters merged")
     parser.add_argument("out", type=Path, help="a folder that does not exist yet")
     parser.add_argument("--quantisation", choices=COREML_QUANTISATIONS, default="float16", help="type of the weights")
+    parser.add_argument("--target", choices=COREML_TARGETS, default="iOS16", help="oldest system that loads them")
     parser.add_argument("--parent-pid", type=int, help="process to end with")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         if arguments.parent_pid is not None:
             die_with_parent(arguments.parent_pid)
-        _convert_and_verify(arguments.checkpoint, arguments.out, arguments.quantisation)
+        _convert_and_verify(arguments.checkpoint, arguments.out, arguments.quantisation, arguments.target)
     except HablaError as error:
         print(format_error(error), file=sys.stderr, flush=True)
         return 1

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.coreml.contract import MINIMUM_IOS, SPECIFICATION_VERSION
 from habla_ml.export.coreml.process import ConversionResult, run_conversion
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
+from habla_ml.export.coreml.target import COREML_TARGETS
 from habla_ml.export.exporter import (
     ArchiveFormat,
     ConvertedModel,
@@ -41,7 +41,8 @@ def build_coreml_archive(checkpoint: Path, scratch: Path, options: ExportOptions
     give the same bytes with any number of threads.
     """
     converted = scratch / "converted"
-    conversion = run_conversion(checkpoint, converted, options.timeout_s, progress, options.quantisation)
+    target = options.target or next(iter(COREML_TARGETS))
+    conversion = run_conversion(checkpoint, converted, options.timeout_s, progress, options.quantisation, target)
     return write_archive(converted, conversion, scratch / "archive.zip", options.origin, progress)
 
 
@@ -71,13 +72,14 @@ def write_archive(
             for name, path in list_folder(content)
         ],
     }
+    target = COREML_TARGETS[conversion.target]
     manifest = {
         **content_details,
         "manifest_version": 2,
         "identity": dict(origin),
         "must_be_compiled_by_the_app": model_format == "mlpackage",
-        "specification_version": SPECIFICATION_VERSION,
-        "minimum_ios": f"{MINIMUM_IOS}.0",
+        "specification_version": target.specification_version,
+        "minimum_ios": f"{target.minimum_ios}.0",
         "quantisation": conversion.quantisation,
         "precision": "float16, MelSpectrogram float32 inside",
         "models": list(PROGRAM_NAMES),
@@ -121,10 +123,21 @@ def _add_models(converted: Path, content: Path, progress: Progress) -> str:
 def _summarise(export: PublishedExport) -> dict[str, str | bool | float]:
     return {
         "format": export.details["model_format"],
+        "oldest system": export.target or "",
         "must be compiled by the app": export.details["model_format"] == "mlpackage",
         "WhisperKit reads this vocabulary": export.details["has_whisperkit_vocab_size"],
         "encoder PSNR dB": float(export.details["parity"]["encoder_psnr_db"]),
     }
+
+
+def _describe_archive(export: PublishedExport) -> ArchiveFormat:
+    target = COREML_TARGETS[export.target or next(iter(COREML_TARGETS))]
+    return ArchiveFormat(
+        export.details["model_format"],
+        target.specification_version,
+        f"{target.minimum_ios}.0",
+        export.details.get("parity"),
+    )
 
 
 COREML: Final = Exporter(
@@ -134,6 +147,8 @@ COREML: Final = Exporter(
     quantisations=tuple(COREML_QUANTISATIONS),
     convert=build_coreml_archive,
     configured_quantisation=lambda settings: settings.coreml_quantisation,
+    targets=tuple(COREML_TARGETS),
+    configured_target=lambda settings: settings.coreml_target,
     asset=ExportAsset(
         name="coreml_zip",
         description=(
@@ -144,7 +159,5 @@ COREML: Final = Exporter(
         kinds=frozenset({"coreml"}),
         summarise=_summarise,
     ),
-    describe_archive=lambda export: ArchiveFormat(
-        export.details["model_format"], SPECIFICATION_VERSION, f"{MINIMUM_IOS}.0", export.details.get("parity")
-    ),
+    describe_archive=_describe_archive,
 )

@@ -8,17 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from habla_ml.export.coreml.target import CoreMLTarget
 from habla_ml.runtimes.interface import FeatureSpec, ProgramInterface, build_interfaces, read_model_shape
 
-SPECIFICATION_VERSION = 7
-MINIMUM_IOS = 16
 _ARRAY_TYPE_NAMES = {65552: "float16", 65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
 
 
-def find_contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
+def find_contract_problems(models_folder: Path, checkpoint: Path, target: CoreMLTarget) -> list[str]:
     """Return one sentence per difference between the saved packages and the required interface.
 
-    `models_folder` contains a package for each of `PROGRAM_NAMES`, converted from the prepared folder `checkpoint`.
+    `models_folder` contains a package for each of `PROGRAM_NAMES`, converted from the prepared folder `checkpoint` for
+    `target`.
     """
     problems: list[str] = []
     for name, interface in build_interfaces(read_model_shape(checkpoint)).items():
@@ -26,17 +26,17 @@ def find_contract_problems(models_folder: Path, checkpoint: Path) -> list[str]:
         if not package.is_dir():
             problems.append(f"{name}: {package} is missing.")
             continue
-        problems += [f"{name}: {problem}" for problem in _find_package_problems(package, interface)]
+        problems += [f"{name}: {problem}" for problem in _find_package_problems(package, interface, target)]
     return problems
 
 
-def _find_package_problems(package: Path, interface: ProgramInterface) -> list[str]:
+def _find_package_problems(package: Path, interface: ProgramInterface, target: CoreMLTarget) -> list[str]:
     from coremltools.models.utils import load_spec
 
     specification = load_spec(str(package))
     problems, version = [], specification.specificationVersion
-    if version != SPECIFICATION_VERSION:
-        problems.append(f"specification version {version}, expected {SPECIFICATION_VERSION}.")
+    if version != target.specification_version:
+        problems.append(f"specification version {version}, expected {target.specification_version}.")
     if (kind := specification.WhichOneof("Type")) != "mlProgram":
         problems.append(f"a {kind}, expected an mlProgram.")
     problems += _find_feature_problems("input", specification.description.input, interface.inputs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
+from habla_ml.export.coreml.target import CoreMLTarget
 from habla_ml.export.exporter import Progress
 from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
 from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 _PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
 
 
-def convert_to_coreml(checkpoint: Path, out: Path, quantisation: str, progress: Progress) -> PreparedCheckpoint:
+def convert_to_coreml(
+    checkpoint: Path, out: Path, quantisation: str, target: CoreMLTarget, progress: Progress
+) -> PreparedCheckpoint:
     """Write a Whisper checkpoint as `<name>.mlpackage` for each of `PROGRAM_NAMES`.
 
     The weights of encoder and decoder have the type `quantisation`, a key of `COREML_QUANTISATIONS`; arithmetic is
@@ -47,7 +50,8 @@ def convert_to_coreml(checkpoint: Path, out: Path, quantisation: str, progress: 
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"
         is_mel = name == "MelSpectrogram"
-        model = _convert_module(modules.pop(name), interfaces[name], name, float32=is_mel)
+        precision = "FLOAT32" if is_mel else "FLOAT16"
+        model = _convert_module(modules.pop(name), interfaces[name], name, target, precision)
         compress = None if is_mel else COREML_QUANTISATIONS[quantisation].compress
         (model if compress is None else compress(model)).save(str(package))
         _normalise_package(package)
@@ -56,7 +60,9 @@ def convert_to_coreml(checkpoint: Path, out: Path, quantisation: str, progress: 
     return prepared
 
 
-def _convert_module(module: nn.Module, interface: ProgramInterface, name: str, *, float32: bool) -> Any:
+def _convert_module(
+    module: nn.Module, interface: ProgramInterface, name: str, target: CoreMLTarget, precision: str
+) -> Any:
     import coremltools as ct
     import numpy as np
     import torch
@@ -73,8 +79,8 @@ def _convert_module(module: nn.Module, interface: ProgramInterface, name: str, *
             convert_to="mlprogram",
             inputs=[ct.TensorType(each.name, each.shape, dtype=types[each.dtype]) for each in interface.inputs],
             outputs=[ct.TensorType(each.name, dtype=types[each.dtype]) for each in interface.outputs],
-            minimum_deployment_target=ct.target.iOS16,
-            compute_precision=ct.precision.FLOAT32 if float32 else ct.precision.FLOAT16,
+            minimum_deployment_target=ct.target[f"iOS{target.minimum_ios}"],
+            compute_precision=ct.precision[precision],
             skip_model_load=True,
         )
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as failed:

@@ -26,12 +26,19 @@ class ConversionResult:
     """Result of the child process."""
 
     quantisation: str
+    target: str
+    """A key of `COREML_TARGETS`."""
     parity: ProgramParity
     repairs: tuple[str, ...]
 
 
 def run_conversion(
-    checkpoint: Path, out: Path, timeout_s: float, progress: Progress, quantisation: str = "float16"
+    checkpoint: Path,
+    out: Path,
+    timeout_s: float,
+    progress: Progress,
+    quantisation: str = "float16",
+    target: str = "iOS16",
 ) -> ConversionResult:
     """Convert, check and verify in a child process, which is killed after `timeout_s`.
 
@@ -41,7 +48,7 @@ def run_conversion(
         ExportError: The child refused the checkpoint, crashed, was killed or took too long.
     """
     command = [sys.executable, "-m", "habla_ml.export.coreml", str(checkpoint), str(out)]
-    command += ["--quantisation", quantisation, "--parent-pid", str(os.getpid())]
+    command += ["--quantisation", quantisation, "--target", target, "--parent-pid", str(os.getpid())]
     expired = threading.Event()
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
@@ -71,7 +78,7 @@ def run_conversion(
         if status != 0:
             raise ExportError(_explain_failure(checkpoint, status, errors))
     content = json.loads((out / _RESULT_NAME).read_text(encoding="utf-8"))
-    return ConversionResult(quantisation, ProgramParity(**content["parity"]), tuple(content["repairs"]))
+    return ConversionResult(quantisation, target, ProgramParity(**content["parity"]), tuple(content["repairs"]))
 
 
 def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:

@@ -11,15 +11,18 @@ import pytest
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.contract import find_contract_problems
+from habla_ml.export.coreml.target import COREML_TARGETS
 from habla_ml.runtimes.interface import build_interfaces, read_model_shape
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.coreml_package import edit_specification
 
 pytestmark = pytest.mark.slow
 
+IOS_16 = COREML_TARGETS["iOS16"]
+
 
 def test_the_saved_packages_have_the_required_interface(converted_model: ConvertedCheckpoint) -> None:
-    assert find_contract_problems(converted_model.folder, converted_model.checkpoint) == []
+    assert find_contract_problems(converted_model.folder, converted_model.checkpoint, IOS_16) == []
 
 
 def test_the_interface_of_whisper_small_is_whisperkits(converted_model: ConvertedCheckpoint, tmp_path: Path) -> None:
@@ -42,7 +45,7 @@ def test_a_float32_output_is_a_problem(models: Path) -> None:
         specification.description.output[0].type.multiArrayType.dataType = 65568
 
     edit_specification(models / "AudioEncoder.mlpackage", widen)
-    assert find_contract_problems(models, models / "checkpoint") == [
+    assert find_contract_problems(models, models / "checkpoint", IOS_16) == [
         "AudioEncoder: output encoder_output_embeds is float32 [1, 64, 1, 1500], expected float16 [1, 64, 1, 1500]."
     ]
 
@@ -52,7 +55,7 @@ def test_a_renamed_input_is_missing_and_unexpected(models: Path) -> None:
         specification.description.input[0].name = "tokens"
 
     edit_specification(models / "TextDecoder.mlpackage", rename)
-    assert find_contract_problems(models, models / "checkpoint") == [
+    assert find_contract_problems(models, models / "checkpoint", IOS_16) == [
         "TextDecoder: input input_ids is missing.",
         "TextDecoder: input tokens is not in the contract.",
     ]
@@ -64,14 +67,14 @@ def test_another_shape_and_specification_version_are_problems(models: Path) -> N
         specification.description.output[0].type.multiArrayType.shape[1] = 128
 
     edit_specification(models / "MelSpectrogram.mlpackage", change)
-    version, shape = find_contract_problems(models, models / "checkpoint")
+    version, shape = find_contract_problems(models, models / "checkpoint", IOS_16)
     assert version == "MelSpectrogram: specification version 8, expected 7."
     assert shape.endswith("is float16 [1, 128, 1, 3000], expected float16 [1, 80, 1, 3000].")
 
 
 def test_a_missing_package_is_a_problem(models: Path) -> None:
     shutil.rmtree(models / "AudioEncoder.mlpackage")
-    (problem,) = find_contract_problems(models, models / "checkpoint")
+    (problem,) = find_contract_problems(models, models / "checkpoint", IOS_16)
     assert "AudioEncoder.mlpackage is missing" in problem
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import coremltools
 import pytest
 import torch
+from coremltools.converters.mil import Builder
+from coremltools.converters.mil.mil import types
 
 from habla_ml.errors import ExportError
 from habla_ml.runtimes.interface import ModelShape, build_interfaces
 from habla_ml.runtimes.mil_interpreter import load_program, run_program
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
-from habla_ml_tests.testing.coreml_package import edit_specification
+from habla_ml_tests.testing.coreml_package import edit_specification, save_program
 
 DECODER_INPUTS = {each.name: each for each in build_interfaces(ModelShape(80, 64, 2, 1866))["TextDecoder"].inputs}
 
@@ -70,3 +73,14 @@ def test_bound_inputs_change_no_bit_of_a_result(converted_model: ConvertedCheckp
     whole, part = decoder({**inputs, **audio}), bound(inputs)
     assert whole.keys() == part.keys() == set(decoder.outputs)
     assert all(torch.equal(whole[name], part[name]) for name in whole)
+
+
+def test_an_integer_beyond_its_type_is_not_kept(tmp_path: Path) -> None:
+    @Builder.program(input_specs=[Builder.TensorSpec((3,), types.int32)], opset_version=coremltools.target.iOS17)
+    def narrow(x: Any) -> Any:
+        whole = Builder.cast(x=Builder.cast(x=x, dtype="int16"), dtype="int32")
+        is_token = Builder.greater_equal(x=whole, y=0)
+        return Builder.select(cond=is_token, a=whole, b=Builder.add(x=whole, y=100), name="token")
+
+    program = load_program(save_program(narrow, tmp_path / "Narrow.mlpackage", "iOS17"))
+    assert run_program(program, {"x": torch.tensor([7, -3, 50_258])})["token"].tolist() == [7, 97, 50_258 - 2**16 + 100]
