@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.errors import ExportError
-from habla_ml.runtimes.interface import TARGET_POSITIONS, ModelShape
+from habla_ml.runtimes.interface import CACHE_NAMES, TARGET_POSITIONS, ModelShape
 from habla_ml.runtimes.program import Program
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class CachedDecoder:
 
         channels = shape.d_model * shape.decoder_layers
         self._decoder = decoder
-        self._caches = {name: torch.zeros(1, channels, 1, TARGET_POSITIONS) for name in ("key_cache", "value_cache")}
+        self._caches = {name: torch.zeros(1, channels, 1, TARGET_POSITIONS) for name in CACHE_NAMES}
         self._padding = torch.full((1, TARGET_POSITIONS), -10_000.0)
         self._tokens = 0
 
@@ -49,6 +49,7 @@ class CachedDecoder:
             }
         )
         for name, cache in self._caches.items():
-            cache[..., position] = out[f"{name}_updates"][..., 0]
+            if f"{name}_updates" in out:  # a stateful decoder has changed the caches itself
+                cache[..., position] = out[f"{name}_updates"][..., 0]
         self._tokens += 1
         return out["logits"][0, 0], out["alignment_heads_weights"][0]

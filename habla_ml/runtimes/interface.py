@@ -15,6 +15,8 @@ SOURCE_POSITIONS = 1500
 """Encoder states of a 30 s window."""
 TARGET_POSITIONS = 448
 """Tokens of a decoder cache."""
+CACHE_NAMES = ("key_cache", "value_cache")
+"""Of a decoder: its inputs, or its states."""
 PROGRAM_NAMES = ("MelSpectrogram", "AudioEncoder", "TextDecoder")
 
 
@@ -44,6 +46,8 @@ class ProgramInterface:
 
     inputs: tuple[FeatureSpec, ...]
     outputs: tuple[FeatureSpec, ...]
+    states: tuple[FeatureSpec, ...] = ()
+    """Kept between calls by Core ML, from iOS 18 on; empty before the first call."""
 
 
 def read_model_shape(checkpoint: Path) -> ModelShape:
@@ -68,11 +72,16 @@ def read_model_shape(checkpoint: Path) -> ModelShape:
     return ModelShape(*(int(config[key]) for key in keys))
 
 
-def build_interfaces(shape: ModelShape) -> dict[str, ProgramInterface]:
-    """Return the interface by program name; ONNX programs have float32 where it has float16."""
+def build_interfaces(shape: ModelShape, *, is_stateful: bool = False) -> dict[str, ProgramInterface]:
+    """Return the interface by program name; ONNX programs have float32 where it has float16.
+
+    The caches of a stateful decoder are states, not inputs, and it has no updates to return.
+    """
     mel = FeatureSpec("melspectrogram_features", (1, shape.n_mels, 1, 2 * SOURCE_POSITIONS))
     audio = FeatureSpec("encoder_output_embeds", (1, shape.d_model, 1, SOURCE_POSITIONS))
     channels, length = shape.d_model * shape.decoder_layers, TARGET_POSITIONS
+    caches = tuple(FeatureSpec(name, (1, channels, 1, length)) for name in CACHE_NAMES)
+    updates = tuple(FeatureSpec(f"{name}_updates", (1, channels, 1, 1)) for name in CACHE_NAMES)
     return {
         "MelSpectrogram": ProgramInterface((FeatureSpec("audio", (480_000,)),), (mel,)),
         "AudioEncoder": ProgramInterface((mel,), (audio,)),
@@ -80,17 +89,16 @@ def build_interfaces(shape: ModelShape) -> dict[str, ProgramInterface]:
             (
                 FeatureSpec("input_ids", (1,), "int32"),
                 FeatureSpec("cache_length", (1,), "int32"),
-                FeatureSpec("key_cache", (1, channels, 1, length)),
-                FeatureSpec("value_cache", (1, channels, 1, length)),
+                *(() if is_stateful else caches),
                 FeatureSpec("kv_cache_update_mask", (1, length)),
                 audio,
                 FeatureSpec("decoder_key_padding_mask", (1, length)),
             ),
             (
                 FeatureSpec("logits", (1, 1, shape.vocab_size)),
-                FeatureSpec("key_cache_updates", (1, channels, 1, 1)),
-                FeatureSpec("value_cache_updates", (1, channels, 1, 1)),
+                *(() if is_stateful else updates),
                 FeatureSpec("alignment_heads_weights", (1, SOURCE_POSITIONS)),
             ),
+            states=caches if is_stateful else (),
         ),
     }

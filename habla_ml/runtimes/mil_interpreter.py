@@ -54,6 +54,8 @@ class MilProgram:
     """Of the package, for messages."""
     input_types: dict[str, str]
     """Input → MIL data type."""
+    states: frozenset[str]
+    """Inputs that the program changes in place."""
     outputs: tuple[str, ...]
     constants: dict[str, Any]
     """Weights as float32 tensors; parameters as Python values."""
@@ -127,7 +129,8 @@ def load_program(package: Path) -> MilProgram:
         operations.append(MilOperation(step.type, arguments, outputs))
     return MilProgram(
         name=package.name,
-        input_types={given.name: type_name(given.type.tensorType.dataType) for given in main.inputs},
+        input_types={given.name: type_name(_get_tensor_type(given.type).dataType) for given in main.inputs},
+        states=frozenset(given.name for given in main.inputs if given.type.WhichOneof("type") == "stateType"),
         outputs=tuple(block.outputs),
         constants=constants,
         operations=tuple(operations),
@@ -135,8 +138,15 @@ def load_program(package: Path) -> MilProgram:
     )
 
 
+def _get_tensor_type(value_type: Any) -> Any:
+    is_state = value_type.WhichOneof("type") == "stateType"
+    return (value_type.stateType.wrappedType if is_state else value_type).tensorType
+
+
 def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the outputs as float32 tensors, rounded to their declared types.
+
+    States are inputs too. The tensors of the caller are changed; they begin as zeros.
 
     Raises:
         ExportError: An input is missing, or a result is not finite.
@@ -145,7 +155,7 @@ def run_program(program: MilProgram, inputs: Mapping[str, Tensor]) -> dict[str, 
     if missing:
         raise ExportError(f"{program.name} lacks the inputs {sorted(missing)}; pass all of them.")
     rounded = {name: _round_to_type(inputs[name], dtype) for name, dtype in program.input_types.items()}
-    values: dict[str, Any] = {**program.constants, **rounded}
+    values: dict[str, Any] = {**program.constants, **rounded, **{name: inputs[name] for name in program.states}}
     _execute(program.operations, program.dead_values, values)
     outputs = {name: values[name] for name in program.outputs}
     for name, value in outputs.items():
@@ -322,6 +332,17 @@ def _gather(a: Arguments) -> tuple[Tensor]:
     return (picked.reshape(*a["x"].shape[:axis], *indices.shape, *a["x"].shape[axis + 1 :]),)
 
 
+def _slice_update(a: Arguments) -> tuple[Tensor]:
+    result = a["x"].clone()
+    _slice_by_index({**a, "x": result})[0].copy_(a["update"])
+    return (result,)
+
+
+def _write_state(a: Arguments) -> tuple[Tensor, ...]:
+    a["input"].copy_(a["data"])
+    return ()
+
+
 _GELU = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}
 
 _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
@@ -343,13 +364,16 @@ _OPERATIONS: dict[str, Callable[[Arguments], tuple[Tensor, ...]]] = {
     "maximum": lambda a: (torch.maximum(a["x"], a["y"]),),
     "mul": lambda a: (a["x"] * a["y"],),
     "pad": _pad,
+    "read_state": lambda a: (a["input"].clone(),),
     "reduce_max": lambda a: (a["x"].amax(a["axes"], keepdim=bool(a["keep_dims"])),),
     "reduce_mean": lambda a: (a["x"].mean(a["axes"], keepdim=bool(a["keep_dims"])),),
     "reshape": _reshape,
     "select": lambda a: (torch.where(a["cond"], a["a"], a["b"]),),
     "slice_by_index": _slice_by_index,
+    "slice_update": _slice_update,
     "softmax": lambda a: (a["x"].softmax(a["axis"]),),
     "split": lambda a: a["x"].split(a["split_sizes"], dim=a["axis"]),
     "sub": lambda a: (a["x"] - a["y"],),
     "transpose": lambda a: (a["x"].permute(a["perm"]),),
+    "write_state": _write_state,
 }

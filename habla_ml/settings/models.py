@@ -175,7 +175,7 @@ class ExportSettings(SettingsSection):
 
     ctranslate2_quantisation: str = "int8"
     coreml_quantisation: Literal["float16", "int8", "palettised-6bit"] = "float16"
-    coreml_target: Literal["iOS16", "iOS17", "iOS18"] = "iOS16"
+    coreml_target: Literal["iOS16", "iOS17", "iOS18", "iOS18-stateful"] = "iOS16"
     onnx_quantisation: Literal["float32", "int8"] | None = None
     ggml_quantisation: Literal["float16", "q8_0", "q5_1"] | None = None
     checkpoint_archive: bool = False

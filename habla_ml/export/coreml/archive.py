@@ -80,6 +80,7 @@ def write_archive(
         "must_be_compiled_by_the_app": model_format == "mlpackage",
         "specification_version": target.specification_version,
         "minimum_ios": f"{target.minimum_ios}.0",
+        "has_stateful_decoder": target.is_stateful,
         "quantisation": conversion.quantisation,
         "precision": "float16, MelSpectrogram float32 inside",
         "models": list(PROGRAM_NAMES),

@@ -21,7 +21,7 @@ def find_contract_problems(models_folder: Path, checkpoint: Path, target: CoreML
     `target`.
     """
     problems: list[str] = []
-    for name, interface in build_interfaces(read_model_shape(checkpoint)).items():
+    for name, interface in build_interfaces(read_model_shape(checkpoint), is_stateful=target.is_stateful).items():
         package = models_folder / f"{name}.mlpackage"
         if not package.is_dir():
             problems.append(f"{name}: {package} is missing.")
@@ -41,11 +41,15 @@ def _find_package_problems(package: Path, interface: ProgramInterface, target: C
         problems.append(f"a {kind}, expected an mlProgram.")
     problems += _find_feature_problems("input", specification.description.input, interface.inputs)
     problems += _find_feature_problems("output", specification.description.output, interface.outputs)
+    problems += _find_feature_problems("state", specification.description.state, interface.states)
     return problems
 
 
 def _find_feature_problems(kind: str, saved: Any, expected: tuple[FeatureSpec, ...]) -> list[str]:
-    arrays = {item.name: item.type.multiArrayType for item in saved}
+    types = {item.name: item.type for item in saved}
+    arrays = {
+        name: (each.stateType.arrayType if kind == "state" else each.multiArrayType) for name, each in types.items()
+    }
     found = {
         name: FeatureSpec(name, tuple(array.shape), _ARRAY_TYPE_NAMES.get(array.dataType, str(array.dataType)))
         for name, array in arrays.items()

@@ -40,12 +40,14 @@ def convert_to_coreml(
     Raises:
         ExportError: The checkpoint cannot be prepared or converted, or its tokenizer ends before the timestamps.
     """
-    from habla_ml.export.programs.modules import load_modules
+    from habla_ml.export.programs.modules import StatefulTextDecoder, load_modules
 
     prepared = prepare_checkpoint(checkpoint, out / "checkpoint", progress)
     read_tokenizer_vocabulary(prepared.folder / "tokenizer.json").check_timestamps()
-    interfaces = build_interfaces(read_model_shape(prepared.folder))
+    interfaces = build_interfaces(read_model_shape(prepared.folder), is_stateful=target.is_stateful)
     modules = load_modules(prepared.folder, splits_encoder_attention=True)
+    if target.is_stateful:
+        modules["TextDecoder"] = StatefulTextDecoder(modules["TextDecoder"]).eval()
     for name in PROGRAM_NAMES:
         started_s = time.monotonic()
         package = out / f"{name}.mlpackage"
@@ -79,6 +81,11 @@ def _convert_module(
             convert_to="mlprogram",
             inputs=[ct.TensorType(each.name, each.shape, dtype=types[each.dtype]) for each in interface.inputs],
             outputs=[ct.TensorType(each.name, dtype=types[each.dtype]) for each in interface.outputs],
+            states=[
+                ct.StateType(ct.TensorType(shape=each.shape, dtype=types[each.dtype]), each.name)
+                for each in interface.states
+            ]
+            or None,
             minimum_deployment_target=ct.target[f"iOS{target.minimum_ios}"],
             compute_precision=ct.precision[precision],
             skip_model_load=True,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported by conversions only
 from torch import Tensor, nn  # noqa: TID253 - as above
 from torch.nn import functional  # noqa: TID253 - as above
+
+from habla_ml.runtimes.interface import TARGET_POSITIONS
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -125,18 +127,66 @@ class TextDecoder(nn.Module):  # type: ignore[misc]
         decoder_key_padding_mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decode one token; shapes as in `habla_ml.runtimes.interface`."""
+        masks = kv_cache_update_mask, decoder_key_padding_mask
+        logits, heads, layers = self.decode(
+            input_ids, cache_length, (key_cache, value_cache), masks, encoder_output_embeds
+        )
+        key, value = (torch.cat([getattr(layer, name) for layer in layers], dim=1) for name in ("key", "value"))
+        return logits, key, value, heads
+
+    def decode(
+        self,
+        input_ids: Tensor,
+        cache_length: Tensor,
+        caches: tuple[Tensor, Tensor],
+        masks: tuple[Tensor, Tensor],
+        audio: Tensor,
+    ) -> tuple[Tensor, Tensor, list[DecodedLayer]]:
+        """Return the logits, the attention of the alignment heads, and the results of all layers.
+
+        `caches` are those of keys and values, `masks` those of `kv_cache_update_mask` and `decoder_key_padding_mask`.
+        """
         states = (self.embed_tokens(input_ids) + self.embed_positions(cache_length))[:, :, None, None]
-        update, padding = kv_cache_update_mask[:, None, None, :], decoder_key_padding_mask[:, None, None, :]
-        keys, values, attention = [], [], []
-        caches = zip(key_cache.chunk(len(self.layers), 1), value_cache.chunk(len(self.layers), 1), strict=True)
-        for layer, (old_keys, old_values) in zip(self.layers, caches, strict=True):
-            states, key, value, weights = layer(states, old_keys, old_values, update, encoder_output_embeds, padding)
-            keys.append(key)
-            values.append(value)
-            attention.append(weights)
+        update, padding = (mask[:, None, None, :] for mask in masks)
+        decoded: list[DecodedLayer] = []
+        layer_caches = zip(*(cache.chunk(len(self.layers), 1) for cache in caches), strict=True)
+        for layer, (keys, values) in zip(self.layers, layer_caches, strict=True):
+            decoded.append(layer(states, keys, values, update, audio, padding))
+            states = decoded[-1].states
         logits = self.proj_out(self.norm(states)[:, :, 0, 0][:, None, :])
-        heads = torch.cat([attention[layer][:, head] for layer, head in self.alignment_heads], dim=1)
-        return logits, torch.cat(keys, dim=1), torch.cat(values, dim=1), heads.mean(dim=1)
+        heads = torch.cat([decoded[layer].attention[:, head] for layer, head in self.alignment_heads], dim=1)
+        return logits, heads.mean(dim=1), decoded
+
+
+class StatefulTextDecoder(nn.Module):  # type: ignore[misc]
+    """A text decoder that keeps its caches itself, as states of Core ML from iOS 18 on.
+
+    The new caches replace the old ones as a whole, computed with the masks of `TextDecoder`. A write at a position would
+    need an offset that changes from call to call, which no other operation of the programs has.
+    """
+
+    def __init__(self, decoder: TextDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+        shape = (1, decoder.embed_positions.embedding_dim * len(decoder.layers), 1, TARGET_POSITIONS)
+        self.register_buffer("key_cache", torch.zeros(shape))
+        self.register_buffer("value_cache", torch.zeros(shape))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        cache_length: Tensor,
+        kv_cache_update_mask: Tensor,
+        encoder_output_embeds: Tensor,
+        decoder_key_padding_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode one token and return logits and alignment; a text starts with empty caches."""
+        masks = kv_cache_update_mask, decoder_key_padding_mask
+        caches = self.get_buffer("key_cache"), self.get_buffer("value_cache")
+        logits, heads, layers = self.decoder.decode(input_ids, cache_length, caches, masks, encoder_output_embeds)
+        self.get_buffer("key_cache")[:] = torch.cat([layer.keys for layer in layers], dim=1)
+        self.get_buffer("value_cache")[:] = torch.cat([layer.values for layer in layers], dim=1)
+        return logits, heads
 
 
 class EncoderLayer(nn.Module):  # type: ignore[misc]
@@ -155,6 +205,21 @@ class EncoderLayer(nn.Module):  # type: ignore[misc]
         return self.feed_forward(states + attended)
 
 
+class DecodedLayer(NamedTuple):
+    """What a layer of the decoder computes from one token."""
+
+    states: Tensor
+    """[1, D, 1, 1]."""
+    key: Tensor
+    """Of the token, [1, D, 1, 1]."""
+    value: Tensor
+    keys: Tensor
+    """Of all tokens so far, [1, D, 1, 448]."""
+    values: Tensor
+    attention: Tensor
+    """To the audio, [1, heads, 1, 1500]."""
+
+
 class DecoderLayer(nn.Module):  # type: ignore[misc]
     """One pre-norm transformer layer over the previous tokens and the audio."""
 
@@ -168,8 +233,8 @@ class DecoderLayer(nn.Module):  # type: ignore[misc]
 
     def forward(
         self, states: Tensor, old_keys: Tensor, old_values: Tensor, update: Tensor, audio: Tensor, padding: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return states, new key and new value, each [1, D, 1, 1], and audio attention [1, heads, 1, 1500]."""
+    ) -> DecodedLayer:
+        """Decode one token; `old_keys` and `old_values` are those of the tokens before, [1, D, 1, 448]."""
         normed = self.attention_norm(states)
         key, value = self.attention.keys(normed), self.attention.values(normed)
         keys = old_keys * (1.0 - update) + key * update
@@ -180,7 +245,7 @@ class DecoderLayer(nn.Module):  # type: ignore[misc]
         attended, weights = self.audio_attention(
             normed, self.audio_attention.keys(audio), self.audio_attention.values(audio), None
         )
-        return self.feed_forward(states + attended), key, value, weights
+        return DecodedLayer(self.feed_forward(states + attended), key, value, keys, values, weights)
 
 
 class Attention(nn.Module):  # type: ignore[misc]

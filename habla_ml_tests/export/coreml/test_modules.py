@@ -9,7 +9,14 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from habla_ml.export.programs.modules import Attention, AudioEncoder, MelSpectrogram, SplitAttention, TextDecoder
+from habla_ml.export.programs.modules import (
+    Attention,
+    AudioEncoder,
+    MelSpectrogram,
+    SplitAttention,
+    StatefulTextDecoder,
+    TextDecoder,
+)
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 
@@ -49,6 +56,7 @@ def test_token_by_token_through_the_caches_equals_all_tokens_at_once(
     tokens = [258, 262, 360, 363, 40, 41, 42]
     states = torch.randn(1, 1500, 64, generator=torch.Generator().manual_seed(2))
     decoder = TextDecoder(reference, [[0, 1], [1, 0]]).eval()
+    stateful = StatefulTextDecoder(TextDecoder(reference, [[0, 1], [1, 0]])).eval()
     keys, values = torch.zeros(1, 128, 1, 448), torch.zeros(1, 128, 1, 448)
     padding = torch.full((1, 448), -10_000.0)
     with torch.inference_mode():
@@ -59,15 +67,9 @@ def test_token_by_token_through_the_caches_equals_all_tokens_at_once(
             padding[0, position] = 0.0
             update = torch.zeros(1, 448)
             update[0, position] = 1.0
-            logits, key, value, heads = decoder(
-                torch.tensor([token]),
-                torch.tensor([position]),
-                keys,
-                values,
-                update,
-                states.transpose(1, 2)[:, :, None, :],
-                padding,
-            )
+            at, audio = (torch.tensor([token]), torch.tensor([position])), states.transpose(1, 2)[:, :, None, :]
+            logits, key, value, heads = decoder(*at, keys, values, update, audio, padding)
+            torch.testing.assert_close(stateful(*at, update, audio, padding), (logits, heads))
             keys[..., position], values[..., position] = key[..., 0], value[..., 0]
             torch.testing.assert_close(logits[0, 0], expected[position], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(heads[0], expected_heads[position], atol=1e-6, rtol=1e-4)
