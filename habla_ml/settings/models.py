@@ -18,12 +18,14 @@ class TrainingSettings(SettingsSection):
     `replay` is transcribed standard Spanish that is mixed into the training against forgetting; a path is a table,
     `fine_tune_dataset.csv` or `.json`. `first_stage` is the speech of the recipe's section of that name, before the
     classroom speech. Neither may be the out-of-domain set, which measures forgetting. `continue_from` names the version in
-    `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`.
+    `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`. A training that would take
+    longer than `limit_h` hours is refused after its first steps; null is no limit.
     """
 
     recipe: ExistingPath
     replay: SpeechSources = ()
     first_stage: SpeechSources = ()
+    limit_h: Annotated[float, Field(gt=0)] | None = 48.0
     continue_from: Literal["newest"] | Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")] | None = None
 
 

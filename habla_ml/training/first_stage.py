@@ -65,15 +65,19 @@ def train_first_stage(
     else:
         if not folder.finished.exists():
             stage = recipe.to_first_stage_recipe()
-            train, validation = split_held_out(speech.utterances, stage.validation_clips)
-            remedy = "name more general speech in training.first_stage"
-            non_speech = NonSpeech(stage.non_speech_share, stage.seed)
-            training_data = TrainingData("general speech", train, validation, speech.sources, remedy, non_speech)
-            finish_run(stage, identity, base, base.folder, training_data, folder, report_progress)
+            finish_run(stage, identity, base, base.folder, build_stage_data(stage, speech), folder, report_progress)
         record = _publish_first_stage(lake, identity, folder)
         report_progress(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
     folder.clear()
     return record
+
+
+def build_stage_data(stage: Recipe, speech: GeneralSpeech) -> TrainingData:
+    """Return the data of a first stage with the complete recipe `stage`."""
+    train, validation = split_held_out(speech.utterances, stage.validation_clips)
+    remedy = "name more general speech in training.first_stage"
+    non_speech = NonSpeech(stage.non_speech_share, stage.seed)
+    return TrainingData("general speech", train, validation, speech.sources, remedy, non_speech)
 
 
 def split_held_out(

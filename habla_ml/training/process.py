@@ -12,18 +12,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from habla_ml.corpus.snapshot import load_latest_snapshot, load_snapshot
+from habla_ml.corpus.snapshot import Snapshot, load_latest_snapshot, load_snapshot
 from habla_ml.errors import HablaError, TrainingError, classify_fault
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import Settings, load_settings
-from habla_ml.training.extra_speech import read_extra_speech
+from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
 from habla_ml.training.faults import explain_fault
 from habla_ml.training.plan import (
     VersionPlan,
@@ -33,15 +33,18 @@ from habla_ml.training.plan import (
     propose_plan,
     write_recipe_file,
 )
-from habla_ml.training.recipe import load_recipe
+from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
 from habla_ml.training.run import RunFolder
 from habla_ml.training.start import choose_start, import_start
+from habla_ml.training.time_limit import estimate_version, require_time
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
 EXIT_ENVIRONMENT: Final = 75
 """Exit code after a fault of the environment, such as a full disk: EX_TEMPFAIL of sysexits.h."""
+_UNNAMED: Final = "next"
+"""The version of an estimate that names none; it is never pinned."""
 _PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 
 
@@ -51,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0, 1 after an error that is reported, `EXIT_ENVIRONMENT` where the next run may succeed, or 130 after an
     interrupt.
     """
-    options = _build_parser().parse_args(arguments)
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if options.version is None and not options.estimate:
+        parser.error("--version is required, except with --estimate")
     is_in_pipes = _PIPES_VARIABLE in os.environ
     if options.die_with_parent or is_in_pipes:
         # SIGKILL is safe: publishing is atomic, and a run resumes from its last checkpoint.
@@ -61,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if is_in_pipes:
             _train_in_pipes(options)
+        elif options.estimate:
+            _estimate(options)
         else:
-            record = _run_training(options, lambda progress: print(progress.message, flush=True))
+            record = _run_training(options, _print_progress)
             print(record.model_dump_json(indent=2, exclude={"losses"}))
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -133,6 +141,49 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
 
 
 def _run_training(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> TrainingRecord:
+    job = _prepare_job(options, report_progress)
+    pin_plan(job.lake, job.plan)
+
+    def report(progress: Progress) -> None:
+        report_progress(progress)
+        if progress.estimate is not None:
+            require_time(progress.estimate, job.recipe, job.settings.training.limit_h)
+
+    return train_version(
+        job.lake, job.snapshot, job.recipe, options.version, options.out, report, job.extra_speech, again=options.again
+    )
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    """Print the estimate of each stage, and raise `TrainingError` if together they exceed the limit."""
+    job = _prepare_job(options, _print_progress)
+    limit_h = job.settings.training.limit_h
+    require_time(
+        estimate_version(job.lake, job.snapshot, job.recipe, options.out, _print_progress, job.extra_speech),
+        job.recipe,
+        limit_h,
+    )
+    limit = "there is no limit" if limit_h is None else f"within the limit of {limit_h:g} h (training.limit_h)"
+    print(f"nothing was trained; {limit}")
+
+
+def _print_progress(progress: Progress) -> None:
+    print(progress.message, flush=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The inputs of a training."""
+
+    settings: Settings
+    lake: Lake
+    plan: VersionPlan
+    recipe: Recipe
+    snapshot: Snapshot
+    extra_speech: ExtraSpeech
+
+
+def _prepare_job(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> _Job:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but a run is one process on one GPU; start it without torchrun"
@@ -147,10 +198,7 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
     extra_speech = read_extra_speech(lake, snapshot, recipe, settings)
     if left_out := extra_speech.describe_left_out():
         report_progress(Progress(f"left out because it is evaluation audio: {left_out}"))
-    pin_plan(lake, plan)
-    return train_version(
-        lake, snapshot, recipe, options.version, options.out, report_progress, extra_speech, again=options.again
-    )
+    return _Job(settings, lake, plan, recipe, snapshot, extra_speech)
 
 
 def _plan(lake: Lake, settings: Settings, options: argparse.Namespace) -> VersionPlan:
@@ -158,10 +206,11 @@ def _plan(lake: Lake, settings: Settings, options: argparse.Namespace) -> Versio
     training = settings.training
     if options.recipe is not None:
         training = training.model_copy(update={"recipe": options.recipe})
-    pinned = find_plan(lake, options.version)
+    version = options.version or _UNNAMED
+    pinned = find_plan(lake, version)
     wanted = options.snapshot or (pinned.snapshot if pinned else None)
     snapshot = load_latest_snapshot(lake) if wanted is None else load_snapshot(lake, wanted)
-    plan = propose_plan(lake, options.version, snapshot, training, partial(choose_start, settings))
+    plan = propose_plan(lake, version, snapshot, training, partial(choose_start, settings))
     check_planned_inputs(lake, plan, options.snapshot, options.recipe, settings.work_folder)
     return plan
 
@@ -180,8 +229,11 @@ def _build_parser() -> argparse.ArgumentParser:
     which.add_argument("--settings", type=Path, help="path of a settings file")
     parser.add_argument("--snapshot", help="id that `splits` published; default: the version's own, or the newest")
     parser.add_argument("--recipe", type=Path, help="recipe file; default: the version's own, or that of the settings")
-    parser.add_argument("--version", required=True, help="model version, e.g. v3")
+    parser.add_argument("--version", help="model version, e.g. v3; optional with --estimate")
     parser.add_argument("--out", type=Path, required=True, help="folder to work in; one training at a time")
+    parser.add_argument(
+        "--estimate", action="store_true", help="time a few steps, print what a training needs, and end"
+    )
     parser.add_argument(
         "--again",
         action="store_true",

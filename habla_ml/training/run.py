@@ -252,6 +252,8 @@ def _train_attempt(run: PreparedRun, start: Path) -> None:
         return
     set_seed(run.recipe.seed)  # the initial weights of adapters are random
     trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
+    device = f"{describe_device()} in {run.identity.precision}, attention {run.identity.attention}"
+    run.report_progress(Progress(f"training on {device}", max_steps=run.schedule.max_steps))
     if resumed is not None:
         step = resumed.stamp.step
         run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))

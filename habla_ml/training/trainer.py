@@ -33,6 +33,7 @@ from habla_ml.training.clips import ClipLoader
 from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.log_mel import LogMel
+from habla_ml.training.pace import Estimate, Pace, PaceMeter, build_pace_callback, format_duration, measure_workload
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import StepSchedule
@@ -59,8 +60,11 @@ class Progress:
     step: int = 0
     max_steps: int = 0
     loss: float | None = None
+    learning_rate: float | None = None
     validation_wer: float | None = None
     elapsed_s: float = 0.0
+    pace: Pace | None = None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
     def decode(rows: NDArray[np.int64]) -> list[str]:
         return [run.targets.decode(ids) for ids in rows]
 
-    trainer = _build_trainer_class(run)(
+    workload = measure_workload(run.batches(), run.recipe.gradient_accumulation, run.train.clips.durations_s)
+    meter = PaceMeter(workload, run.recipe.evaluate_every_steps)
+    trainer = _build_trainer_class(run, meter)(
         model=model,
         args=_build_arguments(run),
         train_dataset=run.train,
@@ -119,14 +125,18 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
         compute_metrics=lambda found: {
             "wer": compute_word_error_rate(decode(found.label_ids), decode(found.predictions))
         },
-        callbacks=[_build_run_callback(run, resumed), TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard)))],
+        callbacks=[
+            build_pace_callback(meter),
+            _build_run_callback(run, resumed, meter),
+            TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard))),
+        ],
     )
     trainer.model_accepts_loss_kwargs = True
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _build_trainer_class(run: PreparedRun) -> type[Any]:
+def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
     """Return a subclass of `Seq2SeqTrainer` with the schedule and the loss of `run`."""
     import torch
     from torch.utils.data import DataLoader
@@ -141,6 +151,13 @@ def _build_trainer_class(run: PreparedRun) -> type[Any]:
 
         def floating_point_ops(self, _inputs: Any) -> int:
             return 0  # its estimate counts positions of 30 s windows
+
+        def log(self, logs: dict[str, float], *arguments: Any) -> None:
+            if "loss" in logs:
+                pace = meter.measure()
+                self.state.epoch = pace.epoch  # the sampler has the whole run as one epoch
+                logs.update(pace.to_metrics())
+            super().log(logs, *arguments)
 
         def get_train_dataloader(self) -> Any:
             return DataLoader(
@@ -209,11 +226,6 @@ def compute_token_loss(
     return loss
 
 
-def estimate_remaining_s(step: int, max_steps: int, elapsed_s: float) -> float:
-    """Return the seconds of the remaining steps, at the mean pace so far; evaluations count as part of the pace."""
-    return elapsed_s / step * (max_steps - step)
-
-
 def _build_arguments(run: PreparedRun) -> Any:
     import torch
     from transformers import Seq2SeqTrainingArguments
@@ -259,7 +271,7 @@ def _build_arguments(run: PreparedRun) -> Any:
     return arguments
 
 
-def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
+def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: PaceMeter) -> Any:
     """Return the callback that decides when to evaluate, save and stop, stamps checkpoints and reports progress."""
     from transformers import TrainerCallback
 
@@ -274,12 +286,18 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
             due = state.global_step % run.recipe.evaluate_every_steps == 0
             if due or control.should_training_stop:
                 control.should_log = control.should_evaluate = control.should_save = True
+            if (estimate := meter.estimate()) is not None:
+                message = f"step {state.global_step}/{state.max_steps}: {estimate.describe()}"
+                progress = Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, estimate=estimate)
+                run.report_progress(progress)
 
         def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
             if "loss" not in logs:
                 return
             self._require_finite("loss", logs["loss"], state.global_step)
-            self._report_progress(state, f"loss {logs['loss']:.3f}", loss=logs["loss"])
+            loss, rate = logs["loss"], logs["learning_rate"]
+            line = f"loss {loss:.3f}, learning rate {rate:.1e}, {meter.measure().describe()}"
+            self._report_progress(state, line, loss=loss, learning_rate=rate)
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
             self._require_finite("validation loss", metrics["eval_loss"], state.global_step)
@@ -303,11 +321,12 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None) -> Any:
                     f"precision to fp32 in recipe {run.recipe.name}"
                 )
 
-        def _report_progress(self, state: Any, line: str, **figures: float) -> None:
-            elapsed_s = time.monotonic() - started
-            left_s = estimate_remaining_s(state.global_step, state.max_steps, elapsed_s)
-            times = f"{elapsed_s:.0f} s, about {left_s:.0f} s left" if left_s else f"{elapsed_s:.0f} s"
-            message = f"step {state.global_step}/{state.max_steps}: {line} ({times})"
-            run.report_progress(Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, **figures))
+        def _report_progress(self, state: Any, line: str, **figures: Any) -> None:
+            elapsed_s, pace = time.monotonic() - started, meter.measure()
+            left = f", about {format_duration(pace.remaining_s)} left" if state.global_step < state.max_steps else ""
+            message = f"step {state.global_step}/{state.max_steps}: {line} ({format_duration(elapsed_s)}{left})"
+            run.report_progress(
+                Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, pace=pace, **figures)
+            )
 
     return RunCallback()

@@ -132,6 +132,14 @@ def test_tensorboard_has_the_loss_and_the_validation_wer(
     events = EventAccumulator(str(RunFolder(tmp_path, record.identity).tensorboard))
     events.Reload()
     assert [each.step for each in events.Scalars("train/loss")] == [2, 4]
+    assert all(
+        each.value > 0
+        for name in ("clips_per_h", "speech_h_per_h", "memory_gb")
+        for each in events.Scalars(f"train/{name}")
+    )
+    assert [each.value for each in events.Scalars("train/epoch")] == pytest.approx([8 / 20, 14 / 20]), (
+        "passes over the 20 clips"
+    )
     assert [each.value for each in events.Scalars("eval/wer")] == pytest.approx([p.wer for p in record.validation])
 
 

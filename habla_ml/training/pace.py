@@ -1,0 +1,232 @@
+"""The pace of a run, the time and memory that the rest of it needs, measured on its own steps.
+
+Time follows the encoder's input, padding included, so short and full windows are weighed by their length. The first step
+also starts the libraries and does not count where there are others.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from habla_ml.training.windows import FRAMES_PER_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TIMED_STEPS: Final = 3
+_LONG_STEP_S: Final = 60.0
+"""An estimate waits for no further step where one takes this long."""
+_TRAINING_BYTES: Final = 12
+"""Of each trained parameter in float32: its gradient and AdamW's two moments."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The work of the first n steps at index n of each array, so that index 0 has none."""
+
+    clips: NDArray[np.int64]
+    speech_s: NDArray[np.float64]
+    window_s: NDArray[np.float64]
+    """Encoder input, padding included."""
+    largest_batch_s: NDArray[np.float64]
+    """Encoder input of the largest batch so far."""
+    n_clips: int
+    """Clips of one epoch."""
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return len(self.clips) - 1
+
+
+def measure_workload(
+    batches: Iterable[Sequence[tuple[int, int]]], batches_per_step: int, durations_s: NDArray[np.float64]
+) -> Workload:
+    """Return the work of a run from the `(clip, n_frames)` keys of its batches and the duration of each clip."""
+    clips, speech_s, window_s, largest_s = [0], [0.0], [0.0], [0.0]
+    found = iter(batches)
+    while step := list(islice(found, batches_per_step)):
+        windows_s = [sum(n_frames for _, n_frames in batch) / FRAMES_PER_S for batch in step]
+        clips.append(sum(map(len, step)))
+        speech_s.append(sum(float(durations_s[clip]) for batch in step for clip, _ in batch))
+        window_s.append(sum(windows_s))
+        largest_s.append(max(windows_s))
+    return Workload(
+        np.cumsum(clips),
+        np.cumsum(speech_s),
+        np.cumsum(window_s),
+        np.maximum.accumulate(np.array(largest_s)),
+        len(durations_s),
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run trains; validation counts in the remaining time only."""
+
+    epoch: float
+    """How often the clips were used on average."""
+    clips_per_h: float
+    speech_h_per_h: float
+    remaining_s: float
+    """At most, as early stopping may end the run."""
+    memory_bytes: int
+    """Peak so far, of the GPU if there is one, else of the process."""
+
+    def describe(self) -> str:
+        """Return it for a line of the log."""
+        return (
+            f"epoch {self.epoch:.2f}, {self.clips_per_h:,.0f} clips/h, {self.speech_h_per_h:.1f} h of speech/h, "
+            f"{self.memory_bytes / 1e9:.1f} GB"
+        )
+
+    def to_metrics(self) -> dict[str, float]:
+        """Return it as numbers for TensorBoard and other trackers."""
+        return {
+            "clips_per_h": self.clips_per_h,
+            "speech_h_per_h": self.speech_h_per_h,
+            "remaining_s": self.remaining_s,
+            "memory_gb": self.memory_bytes / 1e9,
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the rest of a run needs, from its first steps."""
+
+    steps: int
+    """That were timed."""
+    pace: Pace
+    memory_bytes: int
+    """Peak with the largest batch."""
+    available_bytes: int
+    """Memory of the GPU if there is one, else of the machine."""
+
+    def describe(self) -> str:
+        """Return it for a line of the log."""
+        return (
+            f"estimate from {self.steps} steps: at most about {format_duration(self.pace.remaining_s)} and validation; about "
+            f"{self.memory_bytes / 1e9:.1f} GB of {self.available_bytes / 1e9:.1f} GB memory; "
+            f"{self.pace.clips_per_h:,.0f} clips/h, {self.pace.speech_h_per_h:.1f} h of speech/h"
+        )
+
+
+class PaceMeter:
+    """Measures the steps and evaluations of one attempt; call its methods at the events of their names."""
+
+    def __init__(self, workload: Workload, evaluate_every_steps: int) -> None:
+        self._workload, self._evaluate_every_steps = workload, evaluate_every_steps
+        self._first = 0
+        self._step_times_s: list[float] = []
+        self._evaluation_times_s: list[float] = []
+        self._mark = time.monotonic()
+        self._baseline_bytes = self._trained_bytes = 0
+
+    def begin(self, step: int, model: Any) -> None:
+        """Start after `step`, with a loaded model whose optimizer has no state yet."""
+        self._first, self._mark = step, time.monotonic()
+        self._baseline_bytes = read_peak_memory()
+        n_trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+        self._trained_bytes = _TRAINING_BYTES * n_trained
+
+    def end_step(self) -> None:
+        """Count the time since the last event as that of a step."""
+        self._step_times_s.append(self._lap())
+
+    def end_evaluation(self) -> None:
+        """Count the time since the last event as that of an evaluation."""
+        self._evaluation_times_s.append(self._lap())
+
+    def end_save(self) -> None:
+        """Count the time since the last event as nothing."""
+        self._lap()
+
+    def measure(self) -> Pace:
+        """Return the pace after at least one step."""
+        work, n_timed = self._workload, len(self._step_times_s)
+        skipped = 1 if n_timed > 1 else 0
+        first, step = self._first + skipped, self._first + n_timed
+        train_s = max(sum(self._step_times_s[skipped:]), 1e-9)
+        evaluations = math.ceil((work.n_steps - step) / self._evaluate_every_steps)
+        mean_evaluation_s = float(np.mean(self._evaluation_times_s)) if self._evaluation_times_s else 0.0
+        per_window_s = train_s / float(work.window_s[step] - work.window_s[first])
+        return Pace(
+            epoch=float(work.clips[step]) / work.n_clips,
+            clips_per_h=3600 * float(work.clips[step] - work.clips[first]) / train_s,
+            speech_h_per_h=float(work.speech_s[step] - work.speech_s[first]) / train_s,
+            remaining_s=per_window_s * float(work.window_s[-1] - work.window_s[step]) + evaluations * mean_evaluation_s,
+            memory_bytes=read_peak_memory(),
+        )
+
+    def estimate(self) -> Estimate | None:
+        """Return the estimate at the step that completes the timed ones, and None at all others."""
+        times_s, n_steps = self._step_times_s, self._workload.n_steps - self._first
+        is_due = times_s[-1] >= _LONG_STEP_S or len(times_s) == min(_TIMED_STEPS, n_steps)
+        if not is_due or len(times_s) > _TIMED_STEPS or any(each >= _LONG_STEP_S for each in times_s[:-1]):
+            return None
+        work, pace = self._workload, self.measure()
+        static = self._baseline_bytes + self._trained_bytes
+        seen_s = float(work.largest_batch_s[self._first + len(times_s)])
+        activations = max(0, pace.memory_bytes - static) * float(work.largest_batch_s[-1]) / seen_s
+        return Estimate(len(times_s), pace, round(static + activations), read_total_memory())
+
+    def _lap(self) -> float:
+        now = time.monotonic()
+        took, self._mark = now - self._mark, now
+        return took
+
+
+def build_pace_callback(meter: PaceMeter) -> Any:
+    """Return a `TrainerCallback` that calls the meter; the callbacks after it can read it."""
+    from transformers import TrainerCallback
+
+    class PaceCallback(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any, **_: Any) -> None:
+            meter.begin(state.global_step, model)
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            meter.end_step()
+
+        def on_evaluate(self, *_: Any, **__: Any) -> None:
+            meter.end_evaluation()
+
+        def on_save(self, *_: Any, **__: Any) -> None:
+            meter.end_save()
+
+    return PaceCallback()
+
+
+def read_peak_memory() -> int:
+    """Return the bytes that PyTorch allocated on the GPU at most; without a GPU, those of the process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
+def read_total_memory() -> int:
+    """Return the bytes of the GPU's memory; without a GPU, those of the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration with its unit: seconds up to two minutes, minutes up to two hours, else hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
