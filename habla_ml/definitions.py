@@ -6,7 +6,6 @@ import dagster as dg
 
 from habla_ml.defs import corpus, models, monitoring, releases
 from habla_ml.defs.jobs import build_jobs
-from habla_ml.defs.pipe_messages import WholeLineMessageReader
 from habla_ml.defs.resources import StoreResource, list_store_fields
 from habla_ml.settings import Settings, StoreSettings, load_settings
 
@@ -22,12 +21,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 
 def build_resources(settings: Settings) -> dict[str, object]:
-    """Return the lake, the origin of the CDN and the client that starts the training process."""
+    """Return the lake and the origin of the CDN."""
     cache = str(settings.work_folder / "cache")
     return {
         "lake": _build_store_resource(settings.lake, cache),
         "cdn": _build_store_resource(settings.release.store, cache),
-        "pipes": dg.PipesSubprocessClient(message_reader=WholeLineMessageReader()),
     }
 
 

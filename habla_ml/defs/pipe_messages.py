@@ -22,22 +22,36 @@ _PAUSE_S: Final = 0.2
 
 
 class WholeLineMessageReader(dg.PipesTempFileMessageReader):
-    """Reads messages from a temporary file; a line counts once it has its end."""
+    """Reads messages from a temporary file; a line counts once it has its end.
+
+    `observe` gets the payload of each custom message when it arrives; Dagster only keeps them until the process ends.
+    """
+
+    def __init__(self, observe: Callable[[Any], None] = lambda _: None) -> None:
+        super().__init__()
+        self._observe = observe
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[Any]:
         """Yield where the process writes its messages, and hand each of them to `handler`."""
         with tempfile.TemporaryDirectory() as folder:
-            reader = _WholeLineFileReader(str(Path(folder) / "messages"))
+            reader = _WholeLineFileReader(str(Path(folder) / "messages"), self._observe)
             with reader.read_messages(handler) as params:
                 yield params
 
 
 class _WholeLineFileReader(dg.PipesFileMessageReader):
+    def __init__(self, path: str, observe: Callable[[Any], None]) -> None:
+        super().__init__(path)
+        self._observe = observe
+
     def _reader_thread(self, handler: Any, is_resource_complete: Event) -> None:
         try:
             for line in read_whole_lines(Path(self._path), is_resource_complete.is_set):
-                handler.handle_message(json.loads(line))
+                message = json.loads(line)
+                handler.handle_message(message)
+                if message["method"] == "report_custom_message":
+                    self._observe(message["params"]["payload"])
         except Exception:
             handler.report_pipes_framework_exception(f"{type(self).__name__} reader thread", sys.exc_info())
             raise

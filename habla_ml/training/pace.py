@@ -101,7 +101,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """What the rest of a run needs, from its first steps."""
 
     steps: int
@@ -168,7 +168,7 @@ class PaceMeter:
             memory_bytes=read_peak_memory(),
         )
 
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> RunEstimate | None:
         """Return the estimate at the step that completes the timed ones, and None at all others."""
         times_s, n_steps = self._step_times_s, self._workload.n_steps - self._first
         is_due = times_s[-1] >= _LONG_STEP_S or len(times_s) == min(_TIMED_STEPS, n_steps)
@@ -178,12 +178,26 @@ class PaceMeter:
         static = self._baseline_bytes + self._trained_bytes
         seen_s = float(work.largest_batch_s[self._first + len(times_s)])
         activations = max(0, pace.memory_bytes - static) * float(work.largest_batch_s[-1]) / seen_s
-        return Estimate(len(times_s), pace, round(static + activations), read_total_memory())
+        return RunEstimate(len(times_s), pace, round(static + activations), read_total_memory())
 
     def _lap(self) -> float:
         now = time.monotonic()
         took, self._mark = now - self._mark, now
         return took
+
+
+def log_pace(trainer_class: type[Any], meter: PaceMeter) -> type[Any]:
+    """Return a subclass of a `Trainer` whose logs have the pace."""
+
+    class PacedTrainer(trainer_class):  # type: ignore[misc]
+        def log(self, logs: dict[str, float], *arguments: Any) -> None:
+            pace = meter.measure()
+            self.state.epoch = pace.epoch  # the sampler has the whole run as one epoch
+            if "loss" in logs:
+                logs.update(pace.to_metrics())
+            super().log(logs, *arguments)
+
+    return PacedTrainer
 
 
 def build_pace_callback(meter: PaceMeter) -> Any:

@@ -10,8 +10,9 @@ import argparse
 import logging
 import os
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -38,13 +39,16 @@ from habla_ml.training.record import TrainedRun, TrainingRecord
 from habla_ml.training.run import RunFolder
 from habla_ml.training.start import choose_start, import_start
 from habla_ml.training.time_limit import estimate_version, require_time
+from habla_ml.training.trackers import open_trackers, require_trackers
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
 EXIT_ENVIRONMENT: Final = 75
 """Exit code after a fault of the environment, such as a full disk: EX_TEMPFAIL of sysexits.h."""
+_NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
 """The version of an estimate that names none; it is never pinned."""
+_OBSERVATION_INTERVAL_S: Final = 60.0
 _PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 
 
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.estimate:
             _estimate(options)
         else:
-            record = _run_training(options, _print_progress)
+            record, _ = _run_training(options, _print_progress)
             print(record.model_dump_json(indent=2, exclude={"losses"}))
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -88,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str, dict[str, Any]]:
+def build_asset_metadata(
+    record: TrainingRecord, tensorboard: Path, tracker_runs: Mapping[str, str] = _NO_RUNS
+) -> dict[str, dict[str, Any]]:
     """Return the record as metadata of Dagster Pipes: name → `{"type": …, "raw_value": …}`."""
     typed: dict[str, tuple[str, Any]] = {
         "validation_wer": ("float", record.best.wer),
@@ -114,6 +120,8 @@ def build_asset_metadata(record: TrainingRecord, tensorboard: Path) -> dict[str,
         "remedies": ("json", record.remedies.model_dump(exclude_defaults=True)),
         "evaluation_audio_left_out": ("json", record.evaluation_audio_left_out),
     }
+    for name, address in tracker_runs.items():
+        typed[name] = ("url" if address.startswith("http") else "text", address)
     if record.start is not None:
         typed["continued_from"] = ("text", f"{record.start.repository}@{record.start.revision}")
     if first := record.first_stage:
@@ -130,17 +138,54 @@ def _format_validation_curve(run: TrainedRun) -> str:
     return "\n".join(["| step | validation WER | loss |", "|---|---|---|", *rows])
 
 
+class ProgressObservations:
+    """Sends the figures of a run: at the first report of its pace, at each validation, and else once in `interval_s`."""
+
+    def __init__(
+        self, send: Callable[[dict[str, int | float]], None], interval_s: float = _OBSERVATION_INTERVAL_S
+    ) -> None:
+        self._send, self._interval_s = send, interval_s
+        self._sent: float | None = None
+
+    def report(self, progress: Progress) -> None:
+        """Send the figures of a report, unless the last ones were sent shortly before."""
+        now = time.monotonic()
+        is_due = self._sent is None or now - self._sent >= self._interval_s or progress.validation_wer is not None
+        if progress.pace is None or not is_due:
+            return
+        self._sent = now
+        named = {
+            "loss": progress.loss,
+            "learning_rate": progress.learning_rate,
+            "validation_wer": progress.validation_wer,
+        }
+        self._send(
+            {"step": progress.step, "steps": progress.max_steps, "epoch": progress.pace.epoch}
+            | {name: value for name, value in named.items() if value is not None}
+            | progress.pace.to_metrics()
+        )
+
+
 def _train_in_pipes(options: argparse.Namespace) -> None:
     from dagster_pipes import open_dagster_pipes
 
     with open_dagster_pipes() as context:
-        record = _run_training(options, lambda progress: context.log.info(progress.message))
+        observations = ProgressObservations(context.report_custom_message)
+
+        def report(progress: Progress) -> None:
+            context.log.info(progress.message)
+            observations.report(progress)
+
+        record, tracker_runs = _run_training(options, report)
         tensorboard = RunFolder(options.out, record.identity).tensorboard
-        metadata = build_asset_metadata(record, tensorboard)
+        metadata = build_asset_metadata(record, tensorboard, tracker_runs)
         context.report_asset_materialization(metadata=metadata, data_version=record.tree)
 
 
-def _run_training(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> TrainingRecord:
+def _run_training(
+    options: argparse.Namespace, report_progress: Callable[[Progress], None]
+) -> tuple[TrainingRecord, dict[str, str]]:
+    """Return the record of the version, and tracker → where its run is."""
     job = _prepare_job(options, report_progress)
     pin_plan(job.lake, job.plan)
 
@@ -149,9 +194,39 @@ def _run_training(options: argparse.Namespace, report_progress: Callable[[Progre
         if progress.estimate is not None:
             require_time(progress.estimate, job.recipe, job.settings.training.limit_h)
 
-    return train_version(
-        job.lake, job.snapshot, job.recipe, options.version, options.out, report, job.extra_speech, again=options.again
-    )
+    trackers, labels, storage = job.recipe.report_to, _build_labels(job), job.settings.work_folder
+    with open_trackers(
+        trackers, job.plan.version, labels, options.out, storage, lambda message: report(Progress(message))
+    ) as tracker_runs:
+        record = train_version(
+            job.lake,
+            job.snapshot,
+            job.recipe,
+            options.version,
+            options.out,
+            report,
+            job.extra_speech,
+            again=options.again,
+        )
+    return record, tracker_runs
+
+
+def _build_labels(job: _Job) -> dict[str, str]:
+    """Return the inputs of a version and links to it, for trackers."""
+    labels = {
+        "version": job.plan.version,
+        "snapshot": job.plan.snapshot,
+        "recipe": job.recipe.name,
+        "recipe_object": job.plan.recipe,
+        "base_model": job.recipe.base_model,
+        "lineage": job.settings.command("lineage", job.plan.version),
+        "report": f"{job.settings.service.address}/reports/{job.plan.version}",
+    }
+    if _PIPES_VARIABLE in os.environ:
+        from dagster_pipes import PipesContext
+
+        labels["dagster_run"] = PipesContext.get().run_id
+    return labels
 
 
 def _estimate(options: argparse.Namespace) -> None:
@@ -192,6 +267,7 @@ def _prepare_job(options: argparse.Namespace, report_progress: Callable[[Progres
     lake = open_lake(settings.lake, settings.work_folder / "cache")
     plan = _plan(lake, settings, options)
     recipe = load_recipe(write_recipe_file(lake, plan, settings.work_folder))
+    require_trackers(recipe.report_to, recipe.name)
     snapshot = load_snapshot(lake, plan.snapshot)
     if (start := import_start(lake, recipe, settings)) is not None:
         report_progress(Progress(f"continuing from {start.model_version} of {start.repository}@{start.revision}"))

@@ -15,6 +15,7 @@ from habla_ml.errors import SettingsError
 from habla_ml.lake import compute_digest
 from habla_ml.settings.hub import HubName
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
+from habla_ml.training.trackers import Tracker
 
 _HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
@@ -179,6 +180,8 @@ class Recipe(_Section):
     early_stopping_patience: Positive = 3
     validation_clips: Positive = 256
     log_every_steps: Positive = 10
+    report_to: tuple[Tracker, ...] = ("tensorboard",)
+    """Trackers that follow the run. A first stage is in TensorBoard only."""
     seed: int = 20260216
     threads: Positive | None = None
 
@@ -229,7 +232,7 @@ class Recipe(_Section):
         """Return the first stage as a complete recipe, without interpolation with the base's weights."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
         replaced = _LENGTH_KEYS.union(*(keys for keys in _KEYS_OF_ONE_DECISION if keys & own.keys()))
-        kept = self.model_dump(exclude=replaced | {"first_stage", "start", "base_share", "train_share"})
+        kept = self.model_dump(exclude=replaced | {"first_stage", "start", "base_share", "train_share", "report_to"})
         return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
 
     @property
@@ -244,7 +247,7 @@ class Recipe(_Section):
         Keys with their default values do not change it, so that a new key changes no earlier recipe. With a changed default,
         `TRAINING_CODE` rises.
         """
-        elsewhere = {"name", "base_model", "revision", "first_stage", "start"}
+        elsewhere = {"name", "base_model", "revision", "first_stage", "start", "report_to"}
         return compute_digest(self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True))
 
     def count_warmup_steps(self, steps: int) -> int:

@@ -14,14 +14,14 @@ from habla_ml.training.device import CPU, describe_device, name_device
 from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import build_stage_data, find_first_stage
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.pace import Estimate, format_duration
+from habla_ml.training.pace import RunEstimate, format_duration
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.run import RunFolder, TrainingData, finish_run
 from habla_ml.training.train import build_training_data, lock_work_folder
 from habla_ml.training.trainer import Progress
 
 
-def require_time(estimate: Estimate, recipe: Recipe, limit_h: float | None) -> None:
+def require_time(estimate: RunEstimate, recipe: Recipe, limit_h: float | None) -> None:
     """Raise `TrainingError` with advice if the rest of a run of `recipe` needs more than `limit_h` hours on this device."""
     remaining_s = estimate.pace.remaining_s
     if recipe.max_wall_s is not None:
@@ -45,7 +45,7 @@ def estimate_version(
     work_folder: Path,
     progress: Callable[[Progress], None],
     extra_speech: ExtraSpeech,
-) -> Estimate:
+) -> RunEstimate:
     """Time the first steps of each stage of a version and return the estimate of all; nothing is published.
 
     The decoded clips stay in `work_folder` for the training itself. Two stages are timed from the base model.
@@ -74,7 +74,7 @@ def estimate_version(
 class _TimedError(Exception):
     """Ends a run when its estimate is known."""
 
-    def __init__(self, estimate: Estimate) -> None:
+    def __init__(self, estimate: RunEstimate) -> None:
         super().__init__()
         self.estimate = estimate
 
@@ -86,7 +86,7 @@ def _time_run(
     base: WhisperBaseModel,
     folder: RunFolder,
     progress: Callable[[Progress], None],
-) -> Estimate:
+) -> RunEstimate:
     """Return the estimate of a run from its first steps, or from those after its last checkpoint."""
 
     def report(update: Progress) -> None:

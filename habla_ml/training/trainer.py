@@ -33,11 +33,20 @@ from habla_ml.training.clips import ClipLoader
 from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.log_mel import LogMel
-from habla_ml.training.pace import Estimate, Pace, PaceMeter, build_pace_callback, format_duration, measure_workload
+from habla_ml.training.pace import (
+    Pace,
+    PaceMeter,
+    RunEstimate,
+    build_pace_callback,
+    format_duration,
+    log_pace,
+    measure_workload,
+)
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
+from habla_ml.training.trackers import build_tracker_callbacks
 from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES, limit_encoder_window
 
 if TYPE_CHECKING:
@@ -64,7 +73,7 @@ class Progress:
     validation_wer: float | None = None
     elapsed_s: float = 0.0
     pace: Pace | None = None
-    estimate: Estimate | None = None
+    estimate: RunEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +116,6 @@ class ScheduledBatchSampler:
 
 def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
     """Return a `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
     def decode(rows: NDArray[np.int64]) -> list[str]:
@@ -128,7 +135,9 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
         callbacks=[
             build_pace_callback(meter),
             _build_run_callback(run, resumed, meter),
-            TensorBoardCallback(SummaryWriter(log_dir=str(run.tensorboard))),
+            *build_tracker_callbacks(
+                run.recipe.report_to, run.tensorboard, lambda message: run.report_progress(Progress(message))
+            ),
         ],
     )
     trainer.model_accepts_loss_kwargs = True
@@ -142,7 +151,7 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
     from torch.utils.data import DataLoader
     from transformers import Seq2SeqTrainer
 
-    class WindowedTrainer(apply_remedies(Seq2SeqTrainer, run.remedies)):  # type: ignore[misc]
+    class WindowedTrainer(apply_remedies(log_pace(Seq2SeqTrainer, meter), run.remedies)):  # type: ignore[misc]
         loss_is_scaled_for_ga = True
 
         @cached_property
@@ -151,13 +160,6 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
 
         def floating_point_ops(self, _inputs: Any) -> int:
             return 0  # its estimate counts positions of 30 s windows
-
-        def log(self, logs: dict[str, float], *arguments: Any) -> None:
-            if "loss" in logs:
-                pace = meter.measure()
-                self.state.epoch = pace.epoch  # the sampler has the whole run as one epoch
-                logs.update(pace.to_metrics())
-            super().log(logs, *arguments)
 
         def get_train_dataloader(self) -> Any:
             return DataLoader(

@@ -18,12 +18,12 @@ def run_command(code: str) -> dict[str, str]:
     """Run a training process that executes `code`; return the tags of its run."""
 
     @dg.asset
-    def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        run_training_process(pipes, [sys.executable, "-c", code], context)
+    def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        run_training_process([sys.executable, "-c", code], context)
         return dg.MaterializeResult()
 
     job = dg.define_asset_job("train", selection=["trained"], hooks={record_fault})
-    definitions = dg.Definitions([trained], jobs=[job], resources={"pipes": dg.PipesSubprocessClient()})
+    definitions = dg.Definitions([trained], jobs=[job])
     with dg.DagsterInstance.ephemeral() as instance:
         run = definitions.resolve_job_def("train").execute_in_process(instance=instance, raise_on_error=False)
         assert not run.success

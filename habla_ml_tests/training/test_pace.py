@@ -13,7 +13,7 @@ from habla_ml.training.recipe import Recipe
 from habla_ml_tests.testing.training_deployment import TrainingDeployment
 
 
-class LinearModel:
+class ModelOfParameters:
     """A model with 1,000 trained parameters."""
 
     def parameters(self) -> list[object]:
@@ -22,7 +22,7 @@ class LinearModel:
         return [torch.zeros(1000, requires_grad=True), torch.zeros(50)]
 
 
-class Clock:
+class SteppedClock:
     """A clock that moves only when it is told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +40,8 @@ def meter() -> PaceMeter:
 def test_remaining_time_follows_the_window_and_validation_but_not_the_first_step(
     meter: PaceMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch)
-    meter.begin(0, LinearModel())
+    clock = SteppedClock(monkeypatch)
+    meter.begin(0, ModelOfParameters())
     for took in (50.0, 4.0, 4.0):
         clock.now += took
         meter.end_step()
@@ -61,9 +61,9 @@ def test_remaining_time_follows_the_window_and_validation_but_not_the_first_step
 def test_the_estimate_comes_once_after_three_steps_or_after_a_long_one(
     meter: PaceMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch)
+    clock = SteppedClock(monkeypatch)
     monkeypatch.setattr(pace_module, "read_peak_memory", lambda: 1_000_000)
-    meter.begin(0, LinearModel())
+    meter.begin(0, ModelOfParameters())
     monkeypatch.setattr(pace_module, "read_peak_memory", lambda: 1_112_000)
     found = []
     for _ in range(5):
@@ -74,7 +74,7 @@ def test_the_estimate_comes_once_after_three_steps_or_after_a_long_one(
     # 12 bytes for each of 1,000 parameters; the rest grows from batches of 20 s to those of 30 s.
     assert found[2].memory_bytes == 1_000_000 + 12_000 + 100_000 * 1.5
     meter = PaceMeter(measure_workload([[(0, 3000)]] * 4, 1, np.full(1, 3.0)), 3)
-    meter.begin(0, LinearModel())
+    meter.begin(0, ModelOfParameters())
     clock.now += 90.0
     meter.end_step()
     estimate = meter.estimate()

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from habla_ml.defs.models.checkpoint import run_training_process
 from habla_ml.errors import TrainingError
 from habla_ml.training.plan import check_planned_inputs, read_plan
 from habla_ml.training.process import main
@@ -135,16 +136,27 @@ def test_a_process_of_dagster_reports_its_progress_and_materialises_with_metadat
     deployment = TrainingDeployment(tmp_path, recipe, max_steps=4, evaluate_every_steps=2)
 
     @dg.asset
-    def trained(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
-        session = pipes.run(command=deployment.command("v1"), context=context, env=quiet_environment(), cwd=str(ROOT))
+    def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        session = run_training_process(deployment.command("v1"), context)
         return session.get_materialize_result(implicit_materialization=False)
 
     with dg.instance_for_test() as instance:
-        result = dg.materialize([trained], resources={"pipes": dg.PipesSubprocessClient()}, instance=instance)
+        result = dg.materialize([trained], instance=instance)
         assert result.success
-        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+        entries = instance.all_logs(result.run_id)
+        messages = [entry.user_message for entry in entries]
     assert any(message.startswith("step 2/4: validation WER") for message in messages)
     assert any(message.startswith("step 4/4: loss") for message in messages)
+    names = [entry.dagster_event.event_type if entry.is_dagster_event else None for entry in entries]
+    first = names.index(dg.DagsterEventType.ASSET_OBSERVATION)
+    ended = next(at for at, each in enumerate(messages) if each.startswith("v1 published"))
+    assert names.count(dg.DagsterEventType.ASSET_OBSERVATION) == 3, "the first loss and two evaluations"
+    assert first < ended, "an observation is recorded while the process runs"
+    observed = entries[first].dagster_event.asset_observation_data.asset_observation.metadata
+    assert {name: observed[name].value for name in ("step", "steps")} == {"step": 2, "steps": 4}
+    assert {"epoch", "loss", "learning_rate", "clips_per_h", "speech_h_per_h", "remaining_s", "memory_gb"} < set(
+        observed
+    )
     materialization = result.asset_materializations_for_node("trained")[0]
     record = deployment.record("v1")
     metadata = {name: entry.value for name, entry in materialization.metadata.items()}

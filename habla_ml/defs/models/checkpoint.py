@@ -10,6 +10,7 @@ from pydantic import Field
 
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
+from habla_ml.defs.pipe_messages import WholeLineMessageReader
 from habla_ml.defs.plots import line
 from habla_ml.defs.presentation import name_lineage, plot
 from habla_ml.defs.resources import StoreResource
@@ -55,7 +56,6 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: TrainingRunConfig,
         lake: StoreResource,
-        pipes: dg.PipesSubprocessClient,
     ) -> dg.MaterializeResult:
         from habla_ml.corpus.snapshot import load_latest_snapshot
         from habla_ml.training.plan import plan_version
@@ -68,7 +68,7 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         )
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
         command = [*_build_command(opened, plan, settings), *(["--again"] if config.train_again else [])]
-        run = run_training_process(pipes, command, context)
+        run = run_training_process(command, context)
         # A child that exits 0 without a report must not count as trained.
         trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
@@ -84,10 +84,8 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
     return fine_tuned_checkpoint
 
 
-def run_training_process(
-    pipes: dg.PipesSubprocessClient, command: list[str], context: dg.AssetExecutionContext
-) -> dg.PipesClientCompletedInvocation:
-    """Run the training process.
+def run_training_process(command: list[str], context: dg.AssetExecutionContext) -> dg.PipesClientCompletedInvocation:
+    """Run the training process, and record its progress as observations of the asset.
 
     Raises:
         TrainingInterruptedError: Its environment ended it.
@@ -95,8 +93,9 @@ def run_training_process(
     """
     from habla_ml.training.process import EXIT_ENVIRONMENT
 
+    reader = WholeLineMessageReader(partial(_observe_progress, context))
     try:
-        return pipes.run(command=command, context=context)
+        return dg.PipesSubprocessClient(message_reader=reader).run(command=command, context=context)
     except Exception as error:  # Dagster does not export the class.
         if str(error).endswith(f" failed with code {EXIT_ENVIRONMENT}"):
             raise TrainingInterruptedError(
@@ -109,6 +108,13 @@ def run_training_process(
                 "batch size in the recipe of the next version. The next run resumes at the last checkpoint"
             ) from error
         raise
+
+
+def _observe_progress(context: dg.AssetExecutionContext, figures: dict[str, int | float]) -> None:
+    """Record an observation now; `log_event` would keep it until the process ends."""
+    partition = context.partition_key if context.has_partition_key else None
+    observation = dg.AssetObservation(context.asset_key, partition=partition, metadata=figures)
+    dg.DagsterEvent.asset_observation(context.get_step_execution_context(), observation)
 
 
 def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:
