@@ -86,7 +86,7 @@ def format_row(model: str, method: str, batch_s: float, speed: GpuSpeed | None, 
     memory = "–" if speed.peak_bytes is None else f"{speed.peak_bytes / 2**30:.1f} GiB"
     per_s = [each / speed.wall_s for each in (speed.window_s * 100, speed.n_labels, speed.audio_s)]
     return (
-        f"| {model} | {method} | {batch_s:g} | {per_s[0]:.0f} | {per_s[1]:.0f} | {per_s[2]:.1f} | {rate:.2f} | {share} | "
+        f"| {model} | {method} | {batch_s:g} | {per_s[0]:.0f} | {per_s[1]:.0f} | {per_s[2]:.1f} | {rate:.3g} | {share} | "
         f"{memory} |"
     )
 

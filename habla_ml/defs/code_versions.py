@@ -76,6 +76,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.targets",
             "training.train",
             "training.trainer",
+            "training.validation",
             "training.windows",
         ),
     ),

@@ -30,7 +30,11 @@ TrainingMethod = Literal["full", "lora"]
 TrainedParts = Literal["all", "encoder"]
 
 _LENGTH_KEYS: Final = {"epochs", "min_steps", "max_steps", "max_wall_s"}
-_KEYS_OF_ONE_DECISION: Final = ({"warmup_steps", "warmup_ratio"}, {"method", "lora", "parts"})
+_KEYS_OF_ONE_DECISION: Final = (
+    {"warmup_steps", "warmup_ratio"},
+    {"method", "lora", "parts"},
+    {"evaluations_per_epoch", "min_evaluations", "evaluate_every_steps"},
+)
 """Keys that belong together: a first stage that sets one of them inherits none of them."""
 
 
@@ -108,6 +112,8 @@ class FirstStage(_Section):
     gradient_accumulation: Positive | None = None
     windows: Windows | None = None
     spec_augment: SpecAugment | None = None
+    evaluations_per_epoch: AboveZero | None = None
+    min_evaluations: Positive | None = None
     evaluate_every_steps: Positive | None = None
     early_stopping_patience: Positive | None = None
     validation_clips: Positive | None = None
@@ -176,9 +182,15 @@ class Recipe(_Section):
     A model that is trained on speech alone hallucinates text in silence."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     gradient_checkpointing: bool = False
-    evaluate_every_steps: Positive = 200
+    evaluations_per_epoch: AboveZero = 2.0
+    """Validations and checkpoints of each pass over the training clips."""
+    min_evaluations: Positive = 8
+    """Fewest validations of a run, also where it has a few passes over little speech."""
+    evaluate_every_steps: Positive | None = None
+    """A fixed cadence in place of the two keys above."""
     early_stopping_patience: Positive = 3
     validation_clips: Positive = 256
+    """Most clips of a validation; fewer where they would take more than 5 % of the training."""
     log_every_steps: Positive = 10
     report_to: tuple[Tracker, ...] = ("tensorboard",)
     """Trackers that follow the run. A first stage is in TensorBoard only."""

@@ -41,6 +41,7 @@ from habla_ml.training.remedies import choose_remedies, delete_remedies, describ
 from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
+from habla_ml.training.validation import plan_validation
 
 _SCRATCH_NAMES: Final = ("checkpoints", "clips", "validation", "start", "finished")
 """Folders of a run that its published model no longer needs."""
@@ -170,15 +171,19 @@ def prepare_run(
             found = f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'})"
             raise TrainingError(f"{found}; {training_data.remedy}")
     schedule = StepSchedule(train.durations_s.tolist(), train.label_counts.tolist(), recipe)
+    plan = plan_validation(recipe, schedule, validation.durations_s.tolist())
+    validation = validation.take(plan.n_clips)
     message = (
         f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without speech, "
-        f"{len(validation)} for validation, {sum(train.skipped.values())} skipped; {schedule.max_steps} steps"
+        f"{len(validation)} for validation every {plan.every_steps} steps, {sum(train.skipped.values())} skipped; "
+        f"{schedule.max_steps} steps"
     )
     progress(Progress(message, max_steps=schedule.max_steps))
     return PreparedRun(
         recipe=recipe,
         identity=identity,
         schedule=schedule,
+        evaluate_every_steps=plan.every_steps,
         train=ClipLoader(train, targets),
         validation=ClipLoader(validation, targets),
         extractor=load_feature_extractor(base),

@@ -25,6 +25,9 @@ LABELS_PER_FRAME = MAX_DECODER_POSITIONS / FULL_FRAMES
 """Most labels of a batch, padded, by mel frame: a batch of 30 s windows never meets this bound. It limits the memory of
 short clips with much text."""
 
+MAX_WINDOW_RATIO = 1.5
+"""Longest window of a clip in a batch, relative to the shortest: with few clips, a smaller batch wastes less."""
+
 
 @dataclass(frozen=True)
 class WindowedBatch:
@@ -73,6 +76,11 @@ class StepSchedule:
         batches = chain.from_iterable(islice(self.steps(), steps))
         return sum(float(self._durations_s[list(batch.clips)].sum()) for batch in batches)
 
+    def count_epochs(self, steps: int) -> float:
+        """Return how often the first `steps` steps use each clip, on average."""
+        batches = chain.from_iterable(islice(self.steps(), steps))
+        return sum(len(batch.clips) for batch in batches) / len(self._durations_s)
+
     def sum_window_s(self, steps: int) -> float:
         """Return the seconds of encoder input, padding included, of the first `steps` steps."""
         batches = chain.from_iterable(islice(self.steps(), steps))
@@ -85,24 +93,12 @@ class StepSchedule:
         n_full = self._count_full_clips(number + 1) - self._count_full_clips(number)
         full, short = order[:n_full], order[n_full:]
         by_window = short[np.argsort(self._window_frames[short], kind="stable")]
+        most_frames = self._recipe.batch_s * FRAMES_PER_S / self._recipe.gradient_accumulation
         batches = [
-            *self._fill_batches(full, np.full(n_full, FULL_FRAMES)),
-            *self._fill_batches(by_window, self._window_frames[by_window]),
+            *fill_batches(full, np.full(n_full, FULL_FRAMES), self._n_labels[full], most_frames),
+            *fill_batches(by_window, self._window_frames[by_window], self._n_labels[by_window], most_frames),
         ]
         return [batches[each] for each in rng.permutation(len(batches))]
-
-    def _fill_batches(self, clips: NDArray[np.int64], frames: NDArray[np.int64]) -> Iterator[WindowedBatch]:
-        """Yield batches of successive clips; `frames` has the window of each, in ascending order."""
-        most_frames = self._recipe.batch_s * FRAMES_PER_S / self._recipe.gradient_accumulation
-        most_labels = most_frames * LABELS_PER_FRAME
-        first, longest = 0, 0
-        for index, n_labels in enumerate(self._n_labels[clips].tolist()):
-            size, longest = index - first + 1, max(longest, n_labels)
-            if size > 1 and (size * frames[index] > most_frames or size * longest > most_labels):
-                yield WindowedBatch(tuple(clips[first:index].tolist()), int(frames[index - 1]))
-                first, longest = index, n_labels
-        if len(clips):
-            yield WindowedBatch(tuple(clips[first:].tolist()), int(frames[-1]))
 
     @cached_property
     def _window_frames(self) -> NDArray[np.int64]:
@@ -122,3 +118,26 @@ def fit_windows(durations_s: NDArray[np.float64], recipe: Recipe) -> NDArray[np.
     steps = np.ceil((durations_s + windows.margin_s) / windows.step_s - 1e-9)
     frames: NDArray[np.int64] = np.minimum(np.rint(steps * windows.step_s * FRAMES_PER_S), FULL_FRAMES).astype(np.int64)
     return frames
+
+
+def fill_batches(
+    clips: NDArray[np.int64], frames: NDArray[np.int64], n_labels: NDArray[np.int64], most_frames: float
+) -> Iterator[WindowedBatch]:
+    """Yield batches of successive clips, filled to `most_frames` of encoder input, padding included, and its labels.
+
+    Args:
+        clips: Clips in ascending order of their windows, [clips].
+        frames: Window of each, mel frames.
+        n_labels: Number of labels of each.
+        most_frames: Bound of a batch with more than one clip.
+    """
+    most_labels = most_frames * LABELS_PER_FRAME
+    first, longest = 0, 0
+    for index, labels in enumerate(n_labels.tolist()):
+        size, longest = index - first + 1, max(longest, labels)
+        is_full = size * frames[index] > most_frames or size * longest > most_labels
+        if size > 1 and (is_full or frames[index] > MAX_WINDOW_RATIO * frames[first]):
+            yield WindowedBatch(tuple(clips[first:index].tolist()), int(frames[index - 1]))
+            first, longest = index, labels
+    if len(clips):
+        yield WindowedBatch(tuple(clips[first:].tolist()), int(frames[-1]))

@@ -47,7 +47,8 @@ from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
 from habla_ml.training.trackers import build_tracker_callbacks
-from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES, limit_encoder_window
+from habla_ml.training.validation import plan_validation_batches
+from habla_ml.training.windows import limit_encoder_window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +84,7 @@ class PreparedRun:
     recipe: Recipe
     identity: RunIdentity
     schedule: StepSchedule
+    evaluate_every_steps: int
     train: ClipLoader
     validation: ClipLoader
     extractor: Any
@@ -122,7 +124,7 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
         return [run.targets.decode(ids) for ids in rows]
 
     workload = measure_workload(run.batches(), run.recipe.gradient_accumulation, run.train.clips.durations_s)
-    meter = PaceMeter(workload, run.recipe.evaluate_every_steps)
+    meter = PaceMeter(workload, run.evaluate_every_steps)
     trainer = _build_trainer_class(run, meter)(
         model=model,
         args=_build_arguments(run),
@@ -172,10 +174,9 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             )
 
         def get_eval_dataloader(self, *_: Any) -> Any:
-            size = self.args.per_device_eval_batch_size
-            keys = [(clip, FULL_FRAMES) for clip in range(len(run.validation))]
-            batches = [keys[first : first + size] for first in range(0, len(keys), size)]
-            return DataLoader(run.validation, batch_sampler=batches, collate_fn=run.validation.collate)
+            batches = plan_validation_batches(run.validation.clips, run.recipe, run.remedies.batch_parts)
+            keys = [[(clip, batch.n_frames) for clip in batch.clips] for batch in batches]
+            return DataLoader(run.validation, batch_sampler=keys, collate_fn=run.validation.collate)
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -187,16 +188,12 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             loss = compute_token_loss(outputs.logits, inputs["labels"], num_items_in_batch, run.recipe.label_smoothing)
             return (loss, outputs) if return_outputs else loss
 
-        def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
+        def prediction_step(self, _model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
             inputs = self._prepare_inputs(inputs)
+            features = self.log_mel(inputs["audio"])
+            bare = self._prepare_bare_model(features.shape[-1])
             with torch.no_grad(), self.accelerator.autocast():
-                # Encoding 30 s takes most of the time, so encode once for both loss and decoding.
-                features = self.log_mel(inputs["audio"])
-                encoded = self._prepare_bare_model(FULL_FRAMES).get_encoder()(features)
-                logits = model(
-                    encoder_outputs=encoded, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False
-                ).logits
-                ids = self.model.generate(encoder_outputs=encoded, max_length=self.args.generation_max_length)
+                logits, ids = _predict(bare, features, inputs["decoder_input_ids"])
             return compute_token_loss(logits, inputs["labels"], None, 0.0), ids, inputs["labels"]
 
         def _prepare_bare_model(self, n_frames: int) -> Any:
@@ -205,6 +202,20 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             return bare
 
     return WindowedTrainer
+
+
+def _predict(model: Any, features: torch.Tensor, decoder_input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits of the given decoder inputs [clips, positions, vocabulary] and greedily decoded ids [clips, longest].
+
+    The clips are encoded once for both.
+    """
+    n_frames, positions = features.shape[-1], decoder_input_ids.shape[-1]
+    with limit_encoder_window(model.get_encoder(), n_frames):
+        encoded = model.get_encoder()(features)
+        logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        # A hypothesis of twice the length of the longest label is wrong in any case.
+        ids = model.generate(encoder_outputs=encoded, max_length=min(MAX_DECODER_POSITIONS, 2 * positions + 8))
+    return logits, ids
 
 
 def compute_token_loss(
@@ -234,13 +245,10 @@ def _build_arguments(run: PreparedRun) -> Any:
 
     recipe, precision = run.recipe, resolve_precision(run.recipe)
     has_gpu = torch.cuda.is_available()
-    longest = max(len(run.validation.clips.label_ids(clip)) for clip in range(len(run.validation)))
-    full_windows = recipe.batch_s * FRAMES_PER_S / recipe.gradient_accumulation / FULL_FRAMES
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(run.checkpoints),
         max_steps=run.schedule.max_steps,
-        per_device_train_batch_size=1,  # unused: the sampler has the batches
-        per_device_eval_batch_size=max(1, int(full_windows / run.remedies.batch_parts)),
+        per_device_train_batch_size=1,  # unused, like that for evaluation: the samplers have the batches
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
@@ -252,7 +260,6 @@ def _build_arguments(run: PreparedRun) -> Any:
         bf16=precision == "bf16",
         activation_checkpointing=recipe.gradient_checkpointing,
         predict_with_generate=True,
-        generation_max_length=min(MAX_DECODER_POSITIONS, 2 * longest + 8),
         eval_strategy="no",
         save_strategy="no",
         logging_steps=recipe.log_every_steps,
@@ -285,7 +292,7 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             elapsed_s = time.monotonic() - started
             if run.recipe.max_wall_s is not None and elapsed_s > run.recipe.max_wall_s:
                 control.should_training_stop = True
-            due = state.global_step % run.recipe.evaluate_every_steps == 0
+            due = state.global_step % run.evaluate_every_steps == 0
             if due or control.should_training_stop:
                 control.should_log = control.should_evaluate = control.should_save = True
             if (estimate := meter.estimate()) is not None:
