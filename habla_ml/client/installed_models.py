@@ -9,11 +9,8 @@ The process may be killed at any step: the file names the old or the complete ne
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,11 +18,10 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.client.channel_statement import StatedFile
-from habla_ml.client.problems import DamagedDownloadError
 from habla_ml.client.signatures import SignedText
+from habla_ml.client.unpack import unpack_stated_files
 from habla_ml.errors import InputError
 
-_CHUNK_BYTES: Final = 1 << 20
 _UNFINISHED: Final = ".unfinished"
 
 
@@ -123,65 +119,12 @@ class InstalledModels:
         shutil.rmtree(target, ignore_errors=True)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                names = sorted(each.filename for each in opened.infolist() if not each.is_dir())
-                if names != sorted(each.path for each in files):
-                    raise DamagedDownloadError(
-                        "the archive has other files than the manifest states; nothing is installed"
-                    )
-                for each in files:
-                    place = _locate(unfinished, each.path)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    if earlier is None or not _link_same(_locate(earlier, each.path), place, each):
-                        _extract(opened, each, place)
-        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError) as error:
-            raise DamagedDownloadError(
-                f"the archive cannot be unpacked ({type(error).__name__}); free space"
-            ) from error
+        unpack_stated_files(archive, files, unfinished, earlier)
         for folder in (unfinished, *(each for each in unfinished.rglob("*") if each.is_dir())):
             _fsync_folder(folder)
         unfinished.rename(target)
         _fsync_folder(self._models)
         return target
-
-
-def _locate(folder: Path, path: str) -> Path:
-    """Return a file's place; raises `DamagedDownloadError` if it is outside the folder."""
-    place = (folder / path).resolve()
-    if not place.is_relative_to(folder.resolve()) or place == folder.resolve():
-        raise DamagedDownloadError(f"the archive has a file {path!r} outside its folder; nothing is installed")
-    return place
-
-
-def _link_same(source: Path, place: Path, file: StatedFile) -> bool:
-    try:
-        if source.stat().st_size != file.size_bytes or _hash_file(source) != file.sha256:
-            return False
-        os.link(source, place)
-    except OSError:
-        return False
-    return True
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _extract(archive: zipfile.ZipFile, file: StatedFile, place: Path) -> None:
-    digest, left = hashlib.sha256(), file.size_bytes
-    with archive.open(file.path) as source, place.open("xb") as out:
-        while chunk := source.read(min(_CHUNK_BYTES, left + 1)):
-            left -= len(chunk)
-            if left < 0:
-                break
-            digest.update(chunk)
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
-    if left != 0 or digest.hexdigest() != file.sha256:
-        raise DamagedDownloadError(f"{file.path} in the archive differs from the manifest; nothing is installed")
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from habla_ml.client.channel_statement import StatedFile
+from habla_ml.client.problems import DamagedDownloadError
+from habla_ml.client.unpack import unpack_stated_files
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import Exporter, ExportOptions, Progress, PublishedExport
 from habla_ml.lake import Lake, catalogue
@@ -50,6 +56,34 @@ def checkout_artefact(lake: Lake, tree: str, work_folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lake.checkout_tree(tree, folder)
     os.utime(folder)  # a cleanup removes copies that have not been used for days
+    return folder
+
+
+def open_export(lake: Lake, exporter: Exporter, export: PublishedExport, work_folder: Path) -> Path:
+    """Return a local folder with an export; it is kept below `work_folder` and reused. An archive is unpacked.
+
+    Raises:
+        ExportError: The archive is damaged, or has other files than its record states.
+    """
+    if exporter.stored_as == "tree":
+        return checkout_artefact(lake, export.artefact, work_folder)
+    folder = work_folder / ARTEFACTS_FOLDER / export.artefact
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files = [StatedFile.model_validate(each) for each in export.details["files"]]
+            with make_scratch_folder(work_folder, exporter.name) as scratch:
+                unpacked = scratch / "unpacked"
+                unpacked.mkdir()
+                unpack_stated_files(lake.fetch_path(export.artefact), files, unpacked, skips_others=True)
+                with suppress(OSError):  # another process unpacked it meanwhile
+                    unpacked.rename(folder)
+        except (KeyError, ValidationError, DamagedDownloadError) as error:
+            raise ExportError(
+                f"the {exporter.title} {export.artefact[:12]} cannot be unpacked ({error}); materialise "
+                f"`{exporter.asset_name}` again"
+            ) from error
+    os.utime(folder)  # as in `checkout_artefact`
     return folder
 
 

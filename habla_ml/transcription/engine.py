@@ -115,7 +115,7 @@ class Engine(Protocol):
     """
 
     model_format: ClassVar[str]
-    """What the model folder holds: `checkpoint` (Transformers), `ctranslate2` or `ggml`."""
+    """What the model folder holds: `checkpoint` (Transformers), or the name of an exporter."""
 
     supported_options: ClassVar[frozenset[str]]
     """The fields of `DecodingOptions` that it applies; any other field must be at its default."""

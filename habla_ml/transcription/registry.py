@@ -33,7 +33,9 @@ ENGINES: Final[Mapping[str, RegisteredClass]] = {
     "faster-whisper-sequential": RegisteredClass(
         "habla_ml.transcription.faster_whisper_sequential", "FasterWhisperSequential"
     ),
-    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_rules", "WhisperKitRules"),
+    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_engine", "WhisperKitRules"),
+    "coreml": RegisteredClass("habla_ml.transcription.coreml", "CoreML"),
+    "onnx": RegisteredClass("habla_ml.transcription.onnx", "Onnx"),
     "transformers": RegisteredClass("habla_ml.transcription.transformers_engine", "Transformers"),
     "whisper.cpp": RegisteredClass("habla_ml.transcription.whisper_cpp", "WhisperCpp"),
     "whisperx": RegisteredClass("habla_ml.transcription.whisperx", "WhisperX", environment="whisperx"),

@@ -1,11 +1,19 @@
-"""Sampling with CTranslate2 that gives the same text for the same clip."""
+"""Sampling that gives the same text for the same clip."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 SAMPLING_SEED: Final = 20260216
+_SEED_DIGITS: Final = 16
+
+
+def make_clip_random(audio_sha256: str) -> np.random.Generator:
+    """Return random draws that depend on the seed and the clip only."""
+    return np.random.default_rng([SAMPLING_SEED, int(audio_sha256[:_SEED_DIGITS], 16)])
 
 
 class SeededWhisper:

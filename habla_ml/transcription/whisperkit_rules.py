@@ -1,123 +1,141 @@
-"""Decodes a CTranslate2 model by the rules of WhisperKit, the decoder of the phone.
+"""The rules of WhisperKit, the decoder of the phone, over any model that decodes a window at a temperature.
 
-The rules are read from `TranscribeTask.swift`, `TextDecoder.swift` and `LogitsFilter.swift` of argmaxinc's WhisperKit 1.0.
+They are read from `TranscribeTask.swift`, `TextDecoder.swift` and `LogitsFilter.swift` of argmaxinc's WhisperKit 1.0:
+timestamps that start at a forced `<|0.00|>`, and attempts at higher temperatures of which the last one counts.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE
-from habla_ml.transcription.engine import Clip, Hypothesis, compute_compression_ratio
-from habla_ml.transcription.faster_whisper import compute_window_features
-from habla_ml.transcription.one_clip_engine import OneClipEngine
-from habla_ml.transcription.seeded_sampling import SeededWhisper
+from habla_ml.transcription.engine import Clip, Hypothesis
+from habla_ml.transcription.options import DecodingOptions
+from habla_ml.transcription.seeded_sampling import make_clip_random
+from habla_ml.transcription.token_loop import TokenSampler
 
+if TYPE_CHECKING:
+    from faster_whisper.tokenizer import Tokenizer
+    from numpy.typing import NDArray
+
+WHISPERKIT_OPTIONS: Final = frozenset(
+    {
+        "beam_size",
+        "language",
+        "task",
+        "temperature",
+        "timestamps",
+        "fallback_temperatures",
+        "no_speech_threshold",
+        "log_prob_threshold",
+        "compression_ratio_threshold",
+        "first_token_log_prob_threshold",
+    }
+)
+"""Fields of `DecodingOptions` that the rules apply."""
+
+_TOP_K: Final = 5
+"""At a temperature above 0, a token is drawn among so many."""
+_DEFLATE_LEVEL: Final = 5
+"""Of Apple's `NSData.compressed(using: .zlib)`."""
 _LAST_SAMPLES: Final = SAMPLE_RATE
 """`windowClipTime`: no window starts in the last second of a clip, so a clip of 1 s or less has no text."""
 _SAMPLES_PER_TIMESTAMP: Final = SAMPLE_RATE // 50
-_TOP_K: Final = 5
-_ANY_INITIAL_TIMESTAMP: Final = 1500
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """The text of one window at one temperature."""
 
     tokens: tuple[int, ...]
-    """With the forced first timestamp."""
+    """Without prompt, forced timestamp and end token."""
     avg_logprob: float
+    """Over the tokens and the end token."""
 
 
-class WhisperKitRules(OneClipEngine):
-    """Timestamps that start at a forced `<|0.00|>`, and attempts at higher temperatures of which the last one counts.
+@dataclass(frozen=True)
+class Window:
+    """At most 30 s of audio, encoded."""
 
-    An attempt fails if its first token, its compression ratio or its average log-probability misses the threshold. At a
-    temperature above 0, a token is drawn among the five most probable ones.
+    first_logits: NDArray[np.float64]
+    """After `<|startoftranscript|>`, of all tokens or of the languages, shape [n]."""
+    decode: Callable[[TokenSampler], Attempt]
+    """Writes a text; a model that has its own random draws reads the temperature only."""
+
+
+def build_whisperkit_prompt(tokenizer: Tokenizer, options: DecodingOptions) -> list[int]:
+    """Return the tokens before a text, with the forced first timestamp."""
+    return [*tokenizer.sot_sequence, tokenizer.timestamp_begin if options.timestamps else tokenizer.no_timestamps]
+
+
+def transcribe_by_whisperkit_rules(
+    clip: Clip, options: DecodingOptions, tokenizer: Tokenizer, open_window: Callable[[NDArray[np.float32]], Window]
+) -> Hypothesis:
+    """Decode a clip window by window.
+
+    Args:
+        clip: A usable clip.
+        options: Options that set `WHISPERKIT_OPTIONS` only.
+        tokenizer: That of the model.
+        open_window: Encodes at most 30 s of audio.
     """
+    began_s = time.perf_counter()
+    audio, seek, texts, random = clip.audio, 0, list[str](), make_clip_random(clip.audio_sha256)
+    avg_logprobs: list[float | None] = []
+    while seek < len(audio) - _LAST_SAMPLES:
+        attempt = _decode_window(open_window(audio[seek:]), options, tokenizer, random)
+        avg_logprobs.append(attempt.avg_logprob if attempt else None)
+        opening = (tokenizer.timestamp_begin,) if options.timestamps else ()
+        written = (*opening, *attempt.tokens) if attempt else ()
+        tokens, timestamps = split_at_last_timestamp(written, tokenizer.timestamp_begin)
+        texts.append(_decode_text(tokenizer, tokens))
+        # Without progress WhisperKit would decode the window for ever.
+        seek = len(audio) if not timestamps else seek + timestamps * _SAMPLES_PER_TIMESTAMP
+    text = " ".join(each for each in texts if each)
+    return Hypothesis.of(clip, text, time.perf_counter() - began_s, avg_logprobs[0] if avg_logprobs else None)
 
-    supported_options: ClassVar = frozenset(
-        {
-            "beam_size",
-            "language",
-            "task",
-            "temperature",
-            "timestamps",
-            "fallback_temperatures",
-            "no_speech_threshold",
-            "log_prob_threshold",
-            "compression_ratio_threshold",
-            "first_token_log_prob_threshold",
-        }
-    )
 
-    def _transcribe_clip(self, clip: Clip, sampler: SeededWhisper) -> Hypothesis:
-        began_s = time.perf_counter()
-        audio, seek, texts = clip.audio, 0, []
-        avg_logprob: float | None = None
-        while seek < len(audio) - _LAST_SAMPLES:
-            features = compute_window_features(self._model, audio[seek:])
-            attempt = self._decode_window(sampler, self._model.encode(features[np.newaxis]))
-            if avg_logprob is None:
-                avg_logprob = attempt.avg_logprob
-            tokens, timestamps = split_at_last_timestamp(attempt.tokens, self._tokenizer.timestamp_begin)
-            texts.append(self._decode_text(tokens))
-            # Without progress WhisperKit would decode the window for ever.
-            seek = len(audio) if not timestamps else seek + timestamps * _SAMPLES_PER_TIMESTAMP
-        text = " ".join(each for each in texts if each)
-        return Hypothesis.of(clip, text, time.perf_counter() - began_s, avg_logprob)
+def _decode_window(
+    window: Window, options: DecodingOptions, tokenizer: Tokenizer, random: np.random.Generator
+) -> Attempt | None:
+    """Return the first attempt that passes the thresholds, or else the last one; None for one without a text.
 
-    def _decode_window(self, sampler: SeededWhisper, encoded: Any) -> _Attempt:
-        options = self._options
-        for temperature in (options.temperature, *options.fallback_temperatures):
-            attempt, first_logprob = self._decode_at(sampler, encoded, temperature)
-            ratio = compute_compression_ratio(self._decode_text(attempt.tokens)) or 0.0
-            floor, first_floor = options.log_prob_threshold, options.first_token_log_prob_threshold
-            if first_floor is not None and first_logprob < first_floor:
-                # WhisperKit stops decoding at such a token.
-                attempt = _Attempt((), attempt.avg_logprob)
-                continue
-            bound = options.compression_ratio_threshold
-            if (bound is None or ratio <= bound) and (floor is None or attempt.avg_logprob >= floor):
-                break
-        return attempt
+    The first token that WhisperKit looks at is that after `<|startoftranscript|>`, before it forces the language. It stops
+    where that token is improbable. The average includes the forced tokens, whose log-probability is 0.
+    """
+    n_prompt = len(build_whisperkit_prompt(tokenizer, options))
+    attempt: Attempt | None = None
+    for temperature in (options.temperature, *options.fallback_temperatures):
+        sampler = TokenSampler(temperature, _TOP_K, random)
+        floor, first_floor = options.log_prob_threshold, options.first_token_log_prob_threshold
+        if first_floor is not None and sampler.choose(window.first_logits)[1] < first_floor:
+            attempt = None
+            continue
+        attempt = window.decode(sampler)
+        n_tokens = len(attempt.tokens) + 1
+        avg_logprob = attempt.avg_logprob * n_tokens / (n_prompt + n_tokens)
+        ratio, bound = _compute_token_ratio(tokenizer, attempt.tokens), options.compression_ratio_threshold
+        if (bound is None or ratio <= bound) and (floor is None or avg_logprob >= floor):
+            break
+    return attempt
 
-    def _decode_at(self, sampler: SeededWhisper, encoded: Any, temperature: float) -> tuple[_Attempt, float]:
-        """Return the text at one temperature, and the log-probability of its first token."""
-        from faster_whisper.transcribe import get_suppressed_tokens
 
-        options, tokenizer = self._options, self._tokenizer
-        start = tokenizer.timestamp_begin if options.timestamps else tokenizer.no_timestamps
-        prompt = [*tokenizer.sot_sequence, start]
-        search: dict[str, Any] = {"beam_size": options.beam_size}
-        if temperature > 0:
-            search = {"beam_size": 1, "sampling_topk": _TOP_K, "sampling_temperature": temperature}
-        (result,) = sampler.generate(
-            encoded,
-            [prompt],
-            max_length=self._model.max_length,  # CTranslate2 halves it to the 224 tokens of WhisperKit
-            return_scores=True,
-            return_logits_vocab=True,
-            suppress_blank=False,
-            suppress_tokens=get_suppressed_tokens(tokenizer, []),
-            max_initial_timestamp_index=_ANY_INITIAL_TIMESTAMP,
-            **search,
-        )
-        tokens = result.sequences_ids[0]
-        first = tokens[0] if tokens else tokenizer.eot
-        avg_logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
-        opening = (start,) if options.timestamps else ()
-        return _Attempt((*opening, *tokens), float(avg_logprob)), _log_softmax(result.logits[0][0], first, temperature)
+def _compute_token_ratio(tokenizer: Tokenizer, tokens: Sequence[int]) -> float:
+    """Return the bytes of the tokens of text as 32-bit numbers over these bytes deflated; 0 without text."""
+    data = np.array([each for each in tokens if each < tokenizer.eot], dtype="<i4").tobytes()
+    packer = zlib.compressobj(_DEFLATE_LEVEL, wbits=-zlib.MAX_WBITS)
+    return len(data) / len(packer.compress(data) + packer.flush())
 
-    def _decode_text(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode([each for each in tokens if each < self._tokenizer.eot])
-        return text.strip()
+
+def _decode_text(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    text: str = tokenizer.decode([each for each in tokens if each < tokenizer.eot])
+    return text.strip()
 
 
 def split_at_last_timestamp(tokens: Sequence[int], timestamp_begin: int) -> tuple[Sequence[int], int]:
@@ -132,10 +150,3 @@ def split_at_last_timestamp(tokens: Sequence[int], timestamp_begin: int) -> tupl
     if not closed or ends_with_one:
         return tokens, 0
     return tokens[: closed[-1]], tokens[closed[-1] - 1] - timestamp_begin
-
-
-def _log_softmax(logits: Any, token: int, temperature: float) -> float:
-    """Return the log-probability of a token before any filter, at a temperature (0 counts as 1)."""
-    values = np.asarray(logits, dtype=np.float64) / (temperature or 1.0)
-    top = float(values.max())
-    return float(values[token]) - top - math.log(float(np.exp(values - top).sum()))

@@ -10,7 +10,8 @@ from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.serving_profiles import build_profile_options
-from habla_ml.transcription.whisperkit_rules import WhisperKitRules, split_at_last_timestamp
+from habla_ml.transcription.whisperkit_engine import WhisperKitRules
+from habla_ml.transcription.whisperkit_rules import split_at_last_timestamp
 
 BEGIN = 100
 GREEDY = DecodingOptions(engine="whisperkit-rules", beam_size=1, no_speech_threshold=None, log_prob_threshold=None)

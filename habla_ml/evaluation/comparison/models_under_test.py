@@ -15,6 +15,7 @@ from habla_ml.export.publish import (
     SourceCheckpoint,
     checkout_artefact,
     find_version_checkpoint,
+    open_export,
     publish_export,
     read_export,
 )
@@ -111,7 +112,8 @@ def prepare_model(
     options = exporter.build_options(settings.export, spec.quantisation)
     name = catalogue.COMPARED_EXPORT.name(source.identity[:32], options.quantisation, exporter.name)
     export = publish_export(lake, name, exporter, source, options, settings.work_folder, progress)
-    return replace(_open_export(spec.text, role, export, lake, settings), decoding=spec.decoding)
+    folder = open_export(lake, exporter, export, settings.work_folder)
+    return EvaluatedModel(spec.text, role, export.artefact, folder, decoding=spec.decoding)
 
 
 def _open_export(name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings) -> EvaluatedModel:
