@@ -85,10 +85,10 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "onnx_model": AssetCode("1", (*_PROGRAMS, "export.onnx")),
     "ggml_model": AssetCode("1", (*_PROGRAMS, "export.ggml", "export.whisper_cpp")),
     "transformers_model": AssetCode("1", ("export.prepare", "export.transformers_folder")),
-    "wer_report": AssetCode("1", (*_SCORES, "evaluation.promotion", "evaluation.run")),
-    "engine_comparison": AssetCode("1", (*_SCORES, "evaluation.run")),
+    "wer_report": AssetCode("2", (*_SCORES, "evaluation.promotion", "evaluation.run")),
+    "engine_comparison": AssetCode("2", (*_SCORES, "evaluation.run")),
     "cdn_release": AssetCode(
-        "2",
+        "3",
         (
             "evaluation.promotion",
             "release.archive",

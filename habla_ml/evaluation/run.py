@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from habla_ml.evaluation.comparison.annotator_difference import measure_annotato
 from habla_ml.evaluation.comparison.compare import compare_with_error_tables
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress, decode_sets
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
+from habla_ml.evaluation.comparison.format_scores import FormatScores, measure_formats
 from habla_ml.evaluation.comparison.model_spec import parse_model_spec
 from habla_ml.evaluation.comparison.models_under_test import prepare_base_model, prepare_model
 from habla_ml.evaluation.comparison.parity import measure_parity
@@ -31,6 +33,7 @@ from habla_ml.evaluation.comparison.rescoring import rescore_versions
 from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.comparison.seed_siblings import find_seed_siblings, measure_seed_spread
 from habla_ml.evaluation.comparison.speed_measurement import describe_machine, measure_speed
+from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.comparison.test_set_reuse import measure_reuse, record_looks
 from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
 from habla_ml.evaluation.metrics.alignments import read_alignments
@@ -234,7 +237,7 @@ def _add_candidate_measurements(
     comparison: Comparison,
     progress: Progress,
 ) -> Comparison:
-    """Add parity with the checkpoint, serving profiles, the spread over seeds and the errors of Habla's speaker labels."""
+    """Add what is measured of the candidate alone: parity, profiles, formats, seeds, and Habla's own speaker labels."""
     evaluation, snapshot = settings.evaluation, speech.snapshot
     siblings = find_seed_siblings(lake, candidate.name, settings.work_folder)
     diarisation = None
@@ -254,10 +257,24 @@ def _add_candidate_measurements(
             ),
             "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
             "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress),
+            "formats": _measure_formats(lake, settings, speech, candidate, progress),
             "seeds": measure_seed_spread(lake, siblings, comparison, progress),
             "diarisation": diarisation,
         }
     )
+
+
+def _measure_formats(
+    lake: Lake, settings: Settings, speech: TestSpeech, candidate: EvaluatedModel, progress: Progress
+) -> FormatScores | None:
+    """Measure the exports, with the clips and speed of the last report where nothing else changed."""
+    if parent_version(candidate.name) is not None:  # a replicate is never released
+        return None
+    earlier: FormatScores | None = None
+    if lake.read_pointer(catalogue.REPORT.name(candidate.name)) is not None:
+        with suppress(EvaluationError):  # evidence of another format is measured again
+            earlier = read_stored_comparison(lake, candidate.name).formats
+    return measure_formats(lake, candidate, speech.read, settings, earlier, progress)
 
 
 def _add_versions(

@@ -78,6 +78,19 @@ class ArchiveFormat:
 
 
 @dataclass(frozen=True)
+class SampleDecoding:
+    """How a report decodes a sample of the test set with an export."""
+
+    engine: str
+    profile: str = "habla"
+    """The serving profile whose options the engine gets, those that it applies."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Decoding options in place of the profile's."""
+    is_emulated: bool = False
+    """The engine is not the one of the device: its speed says nothing, and a clip may take long."""
+
+
+@dataclass(frozen=True)
 class Exporter:
     """An export format."""
 
@@ -100,6 +113,8 @@ class Exporter:
     """None: converted only for a model comparison."""
     describe_archive: Callable[[PublishedExport], ArchiveFormat] | None = None
     """None: not part of a release."""
+    sample_decoding: SampleDecoding | None = None
+    """None: not decoded for the report, because it is the served format or the checkpoint itself."""
 
     @property
     def asset_name(self) -> str:

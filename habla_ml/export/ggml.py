@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
+from habla_ml.export.exporter import (
+    ArchiveFormat,
+    ConvertedModel,
+    ExportAsset,
+    Exporter,
+    ExportOptions,
+    Progress,
+    SampleDecoding,
+)
 from habla_ml.export.prepare import prepare_checkpoint
 from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, read_tokenizer_vocabulary
 from habla_ml.export.whisper_cpp.library import load_whisper_cpp
@@ -258,4 +266,5 @@ GGML: Final = Exporter(
         summarise=lambda export: {"logit PSNR dB": float(export.details["parity"]["logit_psnr_db"])},
     ),
     describe_archive=lambda export: ArchiveFormat("ggml", parity=export.details["parity"]),
+    sample_decoding=SampleDecoding("whisper.cpp"),
 )

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.errors import ExportError
-from habla_ml.export.exporter import ArchiveFormat, ConvertedModel, ExportAsset, Exporter, ExportOptions, Progress
+from habla_ml.export.exporter import (
+    ArchiveFormat,
+    ConvertedModel,
+    ExportAsset,
+    Exporter,
+    ExportOptions,
+    Progress,
+    SampleDecoding,
+)
 from habla_ml.export.prepare import COMPANION_FILES, prepare_checkpoint
 from habla_ml.export.programs.parity import ParityBounds, find_parity_problems, measure_parity
 from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
@@ -116,4 +124,5 @@ ONNX: Final = Exporter(
         summarise=lambda export: {"encoder PSNR dB": float(export.details["parity"]["encoder_psnr_db"])},
     ),
     describe_archive=lambda export: ArchiveFormat("onnx", parity=export.details["parity"]),
+    sample_decoding=SampleDecoding("onnx", overrides={"beam_size": 1}),
 )

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from habla_ml.errors import ReleaseError
+from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.error_rates import OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.export.publish import checkout_artefact
@@ -16,6 +17,7 @@ from habla_ml.release.gate import GateResult
 from habla_ml.release.manifest import (
     ArchiveMetadata,
     EvaluationMetadata,
+    MeasuredFormat,
     MeasuredRate,
     ModelReference,
     OverrideMetadata,
@@ -75,10 +77,29 @@ def _collect_archives(
         if export is None or exporter.describe_archive is None:
             continue
         form, artefact = asdict(exporter.describe_archive(export)), export.artefact
+        form["measured"] = _find_measurement(gate.comparison, name, artefact)
         archives.append(ArchiveMetadata(label=name, quantisation=export.quantisation, artefact=artefact, **form))
         is_tree = exporter.stored_as == "tree"
         files[name] = checkout_artefact(lake, artefact, work_folder) if is_tree else lake.fetch_path(artefact)
     return tuple(archives), files
+
+
+def _find_measurement(comparison: Comparison, name: str, artefact: str) -> MeasuredFormat | None:
+    """Return what was measured with exactly this artefact; the speed of an interpreter is none of a device."""
+    scores = comparison.formats.scores if comparison.formats else ()
+    found = next((each for each in scores if (each.format, each.artefact) == (name, artefact)), None)
+    if found is None or found.points is None or found.wer.interval is None:
+        return None
+    is_timed = found.real_time_factor is not None and not found.is_emulated
+    return MeasuredFormat(
+        clips=found.clips,
+        profile=found.profile,
+        engine=found.decoding.engine,
+        wer=_convert_interval(found.wer.interval),
+        points=_convert_interval(found.points),
+        real_time_factor=found.real_time_factor if is_timed else None,
+        hardware=found.hardware if is_timed else None,
+    )
 
 
 def _describe_evaluation(gate: GateResult) -> EvaluationMetadata:

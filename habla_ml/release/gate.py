@@ -31,7 +31,7 @@ class GateResult:
     """Object id of the evidence."""
     checkpoint: Pointer
     exports: Mapping[str, PublishedExport]
-    """What a release contains, by name of the exporter, in the order of the registry."""
+    """What a release contains, by name of the exporter, in the order of the registry; without withheld formats."""
     override: Override | None
     """Decision of a person that replaces a refusal of the rule."""
     sealed: SealedResult | None = None
@@ -72,6 +72,7 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         *find_other_circumstances(comparison, present),
     ]
     decision = decide(comparison)
+    withheld = {(each.format, each.artefact) for each in decision.withheld}
     sealed = read_sealed_result(lake, version)
     judgement = judge_sealed(sealed, comparison)
     is_refused = decision.verdict != "deploy" or bool(judgement.objections)
@@ -90,7 +91,7 @@ def check_gate(lake: Lake, version: str, decide: Callable[[Comparison], Decision
         comparison=comparison,
         comparison_object=stored,
         checkpoint=checkpoint,
-        exports=exports,
+        exports={name: each for name, each in exports.items() if (name, each.artefact) not in withheld},
         override=override,
         sealed=sealed,
     )

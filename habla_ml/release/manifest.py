@@ -25,6 +25,31 @@ class PublishedRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MeasuredRate(PublishedRecord):
+    """A rate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class MeasuredFormat(PublishedRecord):
+    """What was measured with the files of an archive, on a random sample of the test set."""
+
+    clips: int
+    profile: str
+    """The serving profile, e.g. `phone`."""
+    engine: str
+    """What executed the files."""
+    wer: MeasuredRate
+    points: MeasuredRate
+    """WER minus that of the served model on the same clips, in points: above 0 is worse."""
+    real_time_factor: float | None = None
+    """Seconds of decoding for each second of audio; None where an interpreter executed the files."""
+    hardware: str | None = None
+    """On which the factor was measured."""
+
+
 class ArchiveMetadata(PublishedRecord):
     """Properties of an archive before it is stored."""
 
@@ -40,6 +65,7 @@ class ArchiveMetadata(PublishedRecord):
     minimum_ios: str | None = None
     parity: dict[str, float] | None = Field(default=None, exclude_if=lambda value: value is None)
     """Measured differences from the checkpoint. Not inside the archive, whose bytes depend on the checkpoint only."""
+    measured: MeasuredFormat | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ArchivedFile(PublishedRecord):
@@ -89,14 +115,6 @@ class TrainingMetadata(PublishedRecord):
     hours: float
     code: tuple[CodeIdentity, ...] = ()
     """The code of the training's attempts, the oldest first."""
-
-
-class MeasuredRate(PublishedRecord):
-    """A rate and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class EvaluationMetadata(PublishedRecord):

@@ -70,7 +70,9 @@ class EvaluationSettings(SettingsSection):
     `unit` is the sampling unit of the bootstrap. `non_speech` is a folder of WAVs without speech, added to
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
     manual times; `speaker_turns` a folder of `<session>.rttm` with the speaker turns. `parity_clips` clips are decoded
-    with the checkpoint too, to detect a broken conversion (0: none). `rescored_versions` are scored again on the test
+    with the checkpoint too, to detect a broken conversion (0: none). `format_clips` clips are decoded with each other
+    export, at most for `format_seconds` each (0 clips: none). They are few, because the phone's programs run in an
+    interpreter. `rescored_versions` are scored again on the test
     set of each report, so that all figures are of one test set: `all` evaluated ones, or a list.
 
     `speed_clips` clips are timed in `speed_rounds` rounds, all models in turn, for speed, memory and cost (0: none).
@@ -104,6 +106,8 @@ class EvaluationSettings(SettingsSection):
     speaker_turns: ExistingPath | None = None
     rescored_versions: Literal["all"] | tuple[Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")], ...] = "all"
     parity_clips: Annotated[int, Field(ge=0)] = 60
+    format_clips: Annotated[int, Field(ge=0)] = 40
+    format_seconds: Annotated[float, Field(gt=0)] = 1800.0
     speed_clips: Annotated[int, Field(ge=0)] = 50
     speed_rounds: Annotated[int, Field(ge=2)] = 3
     compute_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
@@ -131,7 +135,8 @@ class PromotionSettings(SettingsSection):
     """Bounds of the promotion rule on improvements and losses.
 
     A candidate replaces a release if it is better with a probability of at least `replace_when_better_with`. A guard that
-    the data cannot judge does not stop a release if `may_stay_unshown` names it.
+    the data cannot judge does not stop a release if `may_stay_unshown` names it. An export whose WER is surely more than
+    `format_loss_points` above that of the served model is left out of the release.
     """
 
     replace_when_better_with: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
@@ -144,6 +149,7 @@ class PromotionSettings(SettingsSection):
     non_speech_loss_points: Annotated[float, Field(ge=0)] = 10.0
     invented_loss_points: Annotated[float, Field(ge=0)] = 1.0
     parity_loss_points: Annotated[float, Field(ge=0)] = 2.0
+    format_loss_points: Annotated[float, Field(ge=0)] = 2.0
     fewest_test_sessions: Annotated[int, Field(ge=1)] = 5
     fewest_effective_sessions: Annotated[float, Field(ge=1)] = 4.0
     fewest_test_words: Annotated[int, Field(ge=1)] = 200

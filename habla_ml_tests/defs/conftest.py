@@ -135,6 +135,7 @@ def tree(growth_hours: float, retry_settings: dict) -> dict:
             "out_of_domain": "out_of_domain/fine_tune_dataset.csv",
             "bootstrap_draws": 200,
             "profile_clips": 4,
+            "format_clips": 2,
             "speed_clips": 2,
             "speed_rounds": 2,
         },

@@ -30,6 +30,16 @@ ASSETS = {
 }
 
 
+@pytest.mark.parametrize("clips", [0, 4])
+def test_the_report_waits_for_the_formats_of_which_it_decodes_a_sample(deployment, clips):
+    evaluation = deployment.settings.evaluation.model_copy(update={"format_clips": clips})
+    export = deployment.settings.export.model_copy(update={"onnx_quantisation": "int8", "checkpoint_archive": True})
+    settings = deployment.settings.model_copy(update={"evaluation": evaluation, "export": export})
+    graph = build_definitions(settings).resolve_asset_graph()
+    parents = {key.to_user_string() for key in graph.get(dg.AssetKey("wer_report")).parent_keys}
+    assert parents == {"splits", "ctranslate2_model", *(("coreml_zip", "onnx_model") if clips else ())}
+
+
 def test_the_graph_has_these_assets_and_no_superseded_dagster_calls(deployment):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)

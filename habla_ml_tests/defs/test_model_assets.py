@@ -68,7 +68,7 @@ def test_a_snapshot_without_a_test_set_blocks_the_training(deployment):
 @pytest.mark.slow
 @pytest.mark.parametrize("growth_hours", [0.01])
 def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_nothing(deployment_with_version):
-    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
+    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "coreml_zip", "wer_report", "cdn_release"):
         result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"
     trained = deployment_with_version.metadata("fine_tuned_checkpoint", "v1")
@@ -83,6 +83,9 @@ def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_noth
     assert trained["code"] == str(read_code_identity())
     assert report["WER with intervals"].startswith("![WER](data:image/png")
     assert deployment_with_version.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
+    (row,) = report["export formats"]
+    assert (row["Format"], row["decoded by"], row["clips"]) == ("coreml, float16", "coreml, as phone", "2")
+    assert row["real-time factor"].endswith("(interpreter)")
     released = deployment_with_version.metadata("cdn_release", "v1")
     assert released["released"] is False
     settings = deployment_with_version.settings
@@ -118,7 +121,7 @@ def test_the_base_model_trained_without_dagster_as_a_candidate_is_measured_and_r
     profile = deployment_with_version.folder / "configs" / "test.yaml"
     out = deployment_with_version.folder / "v1"
     assert train(["--settings", str(profile), "--version", "v1", "--out", str(out)]) == 0
-    for asset in ("ctranslate2_model", "wer_report", "coreml_zip", "cdn_release"):
+    for asset in ("ctranslate2_model", "coreml_zip", "wer_report", "cdn_release"):
         result = deployment_with_version.materialize(asset, "v1")
         assert result.success, f"{asset}: {failure_of(result)}"
     comparison = read_stored_comparison(deployment_with_version.lake(), "v1")

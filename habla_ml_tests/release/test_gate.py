@@ -12,9 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from habla_ml.errors import EvaluationError, ReleaseError
-from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.comparison.format_scores import FormatScores
+from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.comparison.test_set_digest import compute_test_set_digest
 from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.release.candidate import collect_candidate
 from habla_ml.release.gate import check_gate
@@ -24,6 +26,7 @@ from habla_ml.release.publish import publish_release
 from habla_ml.release.stale_evidence import PresentState
 from habla_ml.settings import PromotionSettings, ReleaseSettings, StoreSettings
 from habla_ml.transcription.options import DecodingOptions
+from habla_ml_tests.testing.decoded_formats import make_format_score
 from habla_ml_tests.testing.release_drafts import make_release_files
 from habla_ml_tests.testing.simulated_hypotheses import TEST_PROVENANCE, make_comparison, make_utterances
 from habla_ml_tests.testing.trained_versions import fake_digest, make_training_record
@@ -280,6 +283,35 @@ def test_the_checked_artefacts_are_published(lake: Lake, tmp_path: Path, phone: 
     assert change is not None
     assert change.relative_improvement is not None
     assert manifest.evaluation.relative_improvement.value == pytest.approx(change.relative_improvement.value)
+
+
+@pytest.mark.parametrize("low", [1.0, 4.0])
+def test_a_format_that_is_clearly_worse_is_left_out_and_another_names_what_was_measured(
+    lake: Lake, tmp_path: Path, low: float
+) -> None:
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    pointer, report = lake.read_pointer("models/v2/coreml"), lake.read_pointer("models/v2/report")
+    assert pointer is not None
+    assert report is not None
+    score = make_format_score("coreml", pointer.value["archive"], Interval(low, 6.0, 9.0), is_emulated=True)
+    comparison = read_comparison(lake.get_bytes(report.value["comparison"]))
+    comparison = comparison.model_copy(update={"formats": FormatScores(clips=24, test_clips=48, scores=(score,))})
+    set_pointer(lake, "models/v2/report", comparison=lake.put_bytes(comparison.to_json().encode()))
+    gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
+    assert gate.is_allowed
+    draft, files = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
+    if low > PromotionSettings().format_loss_points:
+        assert any("The format coreml in int8 is left out of the release" in each for each in gate.reasons)
+        assert list(files) == ["ctranslate2"]
+        return
+    assert list(files) == ["coreml", "ctranslate2"]
+    phone, served = draft.archives
+    assert served.measured is None
+    assert phone.measured is not None
+    assert (phone.measured.clips, phone.measured.profile, phone.measured.points.high) == (24, "phone", 9.0)
+    assert phone.measured.real_time_factor is None, "the speed of an interpreter is none of a phone"
+    assert b'"measured":null' not in draft.model_dump_json().encode()
 
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)

@@ -83,6 +83,7 @@ class LiveDeployment:
                 "out_of_domain": str(self.folder / "out_of_domain" / "fine_tune_dataset.csv"),
                 "bootstrap_draws": 200,
                 "profile_clips": 4,
+                "format_clips": 2,
                 "speed_clips": 2,
                 "speed_rounds": 2,
             },

@@ -7,7 +7,7 @@ from habla_ml.defs.models.comparison_metadata import build_evaluation_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import link_service_page, name_lineage
 from habla_ml.defs.resources import StoreResource
-from habla_ml.export.registry import SERVED
+from habla_ml.export.registry import SERVED, list_asset_exporters
 from habla_ml.settings import Settings
 
 
@@ -16,7 +16,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         partitions_def=model_versions,
-        deps=["splits", SERVED.asset_name],
+        deps=["splits", SERVED.asset_name, *_list_decoded_exports(settings)],
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},
@@ -24,7 +24,8 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         description=(
             "Base model, current release and this version on the newest test set, decoded as served: WER, orthographic "
             "WER and CER with 95 % intervals over sessions, slices, forgetting on general Spanish, examples to listen "
-            "to, and a promotion decision with reasons. Hypotheses are cached: scoring again decodes nothing."
+            "to, each export format on a sample, and a promotion decision with reasons. Hypotheses are cached: scoring "
+            "again decodes nothing."
         ),
     )
     def wer_report(context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource) -> dg.MaterializeResult:
@@ -52,6 +53,13 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return wer_report
+
+
+def _list_decoded_exports(settings: Settings) -> list[str]:
+    """Return the assets of the formats of which the report decodes a sample."""
+    if settings.evaluation.format_clips == 0:
+        return []
+    return [each.asset_name for each in list_asset_exporters(settings.export) if each.sample_decoding is not None]
 
 
 def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:

@@ -13,7 +13,7 @@ from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ErrorRate, compute_rate, stack_counts
-from habla_ml.evaluation.scoring.statistics import Draws, Interval, to_interval
+from habla_ml.evaluation.scoring.statistics import Draws, Interval, Resample, to_interval
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.engine import Hypothesis
@@ -63,7 +63,7 @@ def measure_profiles(
     Raises:
         EvaluationError: An engine failed.
     """
-    total, chosen = select_profile_clips(test(), settings.profile_clips)
+    total, chosen = select_clips(test(), settings.profile_clips)
     if not chosen:
         return None
     names = [settings.serving_profile, *(each for each in SERVING_PROFILES if each != settings.serving_profile)]
@@ -85,13 +85,7 @@ def score_profiles(
     settings: EvaluationSettings,
 ) -> ProfileScores:
     """Score the hypotheses of each profile, the deciding one first, with paired intervals over sessions."""
-    counts = []
-    for hypotheses in decoded.values():
-        text_by_audio = {each.audio_sha256: each.text for each in hypotheses}
-        texts = [text_by_audio[each.audio_sha256] for each in references]
-        counts.append(_count_word_errors(references, texts))
-    draws = Draws.of([each.session_id for each in references], settings.bootstrap_draws, settings.seed)
-    (resample,) = draws.resample([stack_counts(counts)])
+    resample, counts = resample_word_errors(references, list(decoded.values()), settings)
     scores = tuple(
         ProfileScore(
             profile=name,
@@ -111,12 +105,26 @@ def score_profiles(
     )
 
 
+def resample_word_errors(
+    references: Sequence[TranscribedSegment], decoded: Sequence[Sequence[Hypothesis]], settings: EvaluationSettings
+) -> tuple[Resample, list[list[ErrorCounts]]]:
+    """Return the paired draws over sessions of several decodings of the same clips, and their counts by clip."""
+    counts = []
+    for hypotheses in decoded:
+        text_by_audio = {each.audio_sha256: each.text for each in hypotheses}
+        texts = [text_by_audio[each.audio_sha256] for each in references]
+        counts.append(_count_word_errors(references, texts))
+    draws = Draws.of([each.session_id for each in references], settings.bootstrap_draws, settings.seed)
+    (resample,) = draws.resample([stack_counts(counts)])
+    return resample, counts
+
+
 def _count_word_errors(references: Sequence[TranscribedSegment], texts: Sequence[str]) -> list[ErrorCounts]:
     scored = score_utterances([each.sentence for each in references], texts, normalise_spanish)
     return [each.words for each in scored]
 
 
-def select_profile_clips(test: Iterable[Utterance], most: int | None) -> tuple[int, dict[str, TranscribedSegment]]:
+def select_clips(test: Iterable[Utterance], most: int | None) -> tuple[int, dict[str, TranscribedSegment]]:
     """Return the number of clips, and a random sample by segment id, the same whatever the order; None keeps all."""
     references = [_drop_audio(each) for each in test]
     chosen = references

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.comparison.format_scores import FormatScores
 from habla_ml.evaluation.comparison.profile_scores import ProfileScores
 from habla_ml.evaluation.comparison.seed_spread import SeedSpread
 from habla_ml.evaluation.comparison.superiority import Superiority
@@ -251,6 +252,8 @@ class Comparison(EvaluationRecord):
     """The times behind speed, memory and cost; None where nothing was timed."""
     profiles: ProfileScores | None = None
     """Of the candidate; None where `evaluation.profile_clips` is 0."""
+    formats: FormatScores | None = None
+    """Of the candidate; None where `evaluation.format_clips` is 0, and for a replicate."""
     seeds: SeedSpread | None = None
     """Of the candidate's training; None where it was trained with one seed."""
     versions: tuple[VersionScore, ...] = ()

@@ -10,6 +10,7 @@ from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.promotion.guards import GuardResult, check_guards
 from habla_ml.evaluation.promotion.plausibility import list_alarms, list_size_shortcomings
 from habla_ml.evaluation.promotion.replacement import describe_superiority, explain_keeping, is_probably_better
+from habla_ml.evaluation.promotion.withheld_formats import WithheldFormat, list_withheld_formats
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION
 from habla_ml.evaluation.scoring.rates import format_percent
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE, Interval
@@ -29,6 +30,8 @@ class Decision(EvaluationRecord):
     """Empty where nothing could be measured."""
     alarms: tuple[str, ...] = ()
     """Signs that the figures are too good to be true; they are also the first reasons."""
+    withheld: tuple[WithheldFormat, ...] = ()
+    """Export formats that are left out of a release; they do not change the verdict."""
     evidence: str
     """Digest of the comparison."""
 
@@ -53,12 +56,15 @@ def decide(comparison: Comparison, settings: PromotionSettings) -> Decision:
     refusals = [*alarms, *_check_improvement(comparison.change("base")), *failed]
     keeping = explain_keeping(comparison, settings)
     shortcomings = list(_list_shortcomings(comparison, guards, settings))
+    withheld = tuple(list_withheld_formats(comparison, settings))
+    notes = (*_list_notes(comparison, guards, settings), *(each.reason for each in withheld))
     verdict: Verdict = "refuse" if refusals else "keep" if keeping else "collect_more" if shortcomings else "deploy"
     return Decision(
         verdict=verdict,
-        reasons=(*refusals, *keeping, *shortcomings, *_list_notes(comparison, guards, settings)),
+        reasons=(*refusals, *keeping, *shortcomings, *notes),
         guards=guards,
         alarms=alarms,
+        withheld=withheld,
         evidence=evidence,
     )
 

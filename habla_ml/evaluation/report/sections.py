@@ -12,6 +12,7 @@ from habla_ml.evaluation.report import breakdown, measurement_tables, sentences,
 from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.deployment_advice import advise_deployment
 from habla_ml.evaluation.report.figures import percent, points_with_interval
+from habla_ml.evaluation.report.formats import build_formats_section
 from habla_ml.evaluation.report.plots import draw_reliability_diagram, draw_versions_chart
 from habla_ml.evaluation.report.scoreboard import build_scoreboard
 from habla_ml.evaluation.report.serving import build_serving_section, describe_speed_run
@@ -45,6 +46,7 @@ def build_sections(content: ReportContent) -> tuple[Section, ...]:
         _build_words,
         _build_invented,
         build_serving_section,
+        build_formats_section,
         _build_decoding,
         _build_general_speech,
         _build_confidence,

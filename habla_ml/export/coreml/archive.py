@@ -22,6 +22,7 @@ from habla_ml.export.exporter import (
     ExportOptions,
     Progress,
     PublishedExport,
+    SampleDecoding,
 )
 from habla_ml.export.prepare import COMPANION_FILES
 from habla_ml.export.tokenizer_vocabulary import WHISPERKIT_VOCAB_SIZES
@@ -161,4 +162,5 @@ COREML: Final = Exporter(
         summarise=_summarise,
     ),
     describe_archive=_describe_archive,
+    sample_decoding=SampleDecoding("coreml", "phone", is_emulated=True),
 )

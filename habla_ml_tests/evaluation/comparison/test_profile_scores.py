@@ -1,6 +1,6 @@
 import pytest
 
-from habla_ml.evaluation.comparison.profile_scores import ProfileScores, score_profiles, select_profile_clips
+from habla_ml.evaluation.comparison.profile_scores import ProfileScores, score_profiles, select_clips
 from habla_ml.evaluation.report.serving import build_profile_table, describe_profiles
 from habla_ml.settings import EvaluationSettings
 from habla_ml.transcription.serving_profiles import build_profile_options
@@ -45,9 +45,9 @@ def test_the_report_names_the_sample_the_gap_and_no_difference_that_is_none() ->
 
 
 def test_the_sample_is_random_fixed_and_complete_where_no_bound_is_set() -> None:
-    total, chosen = select_profile_clips(UTTERANCES, 20)
+    total, chosen = select_clips(UTTERANCES, 20)
     assert (total, len(chosen)) == (60, 20)
-    assert set(select_profile_clips(UTTERANCES[::-1], 20)[1]) == set(chosen)
+    assert set(select_clips(UTTERANCES[::-1], 20)[1]) == set(chosen)
     assert len({each.session_id for each in chosen.values()}) > 5, "not the first sessions"
-    assert len(select_profile_clips(UTTERANCES, None)[1]) == 60
-    assert select_profile_clips(UTTERANCES, 0) == (60, {})
+    assert len(select_clips(UTTERANCES, None)[1]) == 60
+    assert select_clips(UTTERANCES, 0) == (60, {})
