@@ -4,7 +4,7 @@ import pytest
 from habla_ml.training.clips import ClipStore
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.schedule import StepSchedule
-from habla_ml.training.validation import plan_validation, plan_validation_batches
+from habla_ml.training.validation import DECODING_COST, plan_validation, plan_validation_batches
 
 
 def make_recipe(**changes: object) -> Recipe:
@@ -30,8 +30,8 @@ def make_schedule(n_clips: int, recipe: Recipe) -> StepSchedule:
     return StepSchedule(durations_s, [round(7 * each) + 4 for each in durations_s], recipe)
 
 
-@pytest.mark.parametrize("hours", [1.0, 2.0, 10.0])
-def test_a_run_is_validated_8_times_or_more_on_at_most_5_percent_of_its_input(hours: float) -> None:
+@pytest.mark.parametrize("hours", [2.0, 10.0])
+def test_a_run_is_validated_8_times_or_more_in_at_most_5_percent_of_its_time(hours: float) -> None:
     recipe = make_recipe(validation_clips=400)
     schedule = make_schedule(round(hours * 3600 / 3.4), recipe)
     sample = draw_durations(400, seed=1)
@@ -40,8 +40,8 @@ def test_a_run_is_validated_8_times_or_more_on_at_most_5_percent_of_its_input(ho
     assert 8 <= times <= 9
     batches = plan_validation_batches(make_store(sample).take(plan.n_clips), recipe)
     input_s = sum(len(batch.clips) * batch.n_frames / 100 for batch in batches)
-    assert times * input_s < 0.06 * schedule.sum_window_s(schedule.max_steps)
-    assert plan.n_clips > 15 * hours
+    assert times * DECODING_COST * input_s < 0.055 * schedule.sum_window_s(schedule.max_steps)
+    assert plan.n_clips > 12 * hours
 
 
 def test_a_long_run_is_validated_k_times_an_epoch() -> None:
