@@ -8,30 +8,17 @@ operation are float32. Not covered: the arithmetic of the Neural Engine.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch  # noqa: TID253 - this module is imported by processes that execute programs only
 from torch import Tensor  # noqa: TID253 - as above
 from torch.nn import functional  # noqa: TID253 - as above
 
 from habla_ml.errors import ExportError
-
-Arguments = dict[str, Any]
-
-_BLOB_READERS = {
-    "FLOAT16": "read_fp16_data",
-    "FLOAT32": "read_float_data",
-    "INT8": "read_int8_data",
-    "UINT8": "read_uint8_data",
-}
-"""MIL data type → method of the reader of the file of weights."""
-_BYTES_TYPES = {"FLOAT16": "<f2", "INT8": "i1", "UINT8": "u1", "INT16": "<i2", "UINT16": "<u2", "UINT32": "<u4"}
-"""MIL data type → numpy's, for small constants that are stored as bytes."""
+from habla_ml.runtimes.mil_constants import DECOMPRESSIONS, Arguments, read_constant
 
 
 @dataclass(frozen=True)
@@ -111,12 +98,14 @@ def load_program(package: Path) -> MilProgram:
     operations: list[MilOperation] = []
     for step in block.operations:
         if step.type == "const":
-            constants[step.outputs[0].name] = _read_constant(step.attributes["val"], reader, type_name)
+            constants[step.outputs[0].name] = read_constant(step.attributes["val"], reader, type_name)
             continue
-        if step.type in _DECOMPRESSIONS:
-            values = {key: _read_constant(value, reader, type_name) for key, value in step.attributes.items()}
+        if step.type in DECOMPRESSIONS:
+            # Programs for iOS 16 have the values as attributes, those for iOS 18 as inputs.
+            stored = {**step.attributes, **{key: given.arguments[0].value for key, given in step.inputs.items()}}
+            values = {key: read_constant(value, reader, type_name) for key, value in stored.items()}
             constants[step.outputs[0].name] = _round_to_type(
-                _DECOMPRESSIONS[step.type](values), type_name(step.outputs[0].type.tensorType.dataType)
+                DECOMPRESSIONS[step.type](values), type_name(step.outputs[0].type.tensorType.dataType)
             )
             continue
         if step.type not in _OPERATIONS:
@@ -202,54 +191,6 @@ def _find_dead_values(operations: Sequence[MilOperation], kept: frozenset[str]) 
         dead_values.append(tuple(sorted(used - seen)))
         seen |= used
     return tuple(reversed(dead_values))
-
-
-def _read_constant(value: Any, reader: Any, type_name: Callable[[int], str]) -> Any:
-    tensor_type = value.type.tensorType
-    dtype = type_name(tensor_type.dataType)
-    shape = tuple(int(dimension.constant.size) for dimension in tensor_type.dimensions)
-    if value.WhichOneof("value") == "blobFileValue":
-        if dtype not in _BLOB_READERS:
-            raise ExportError(f"the interpreter cannot read weights of type {dtype}; convert in another quantisation")
-        array = np.asarray(getattr(reader, _BLOB_READERS[dtype])(value.blobFileValue.offset))
-        if dtype == "FLOAT16":
-            array = array.view(np.float16)
-        return torch.from_numpy(array.astype(np.float32) if dtype.startswith("FLOAT") else array).reshape(shape)
-    tensor = value.immediateValue.tensor
-    kind = tensor.WhichOneof("value")
-    if kind == "bytes" and dtype not in _BYTES_TYPES:
-        raise ExportError(f"the interpreter cannot read constants of type {dtype}; add it")
-    values = (
-        np.frombuffer(tensor.bytes.values, _BYTES_TYPES[dtype]) if kind == "bytes" else getattr(tensor, kind).values
-    )
-    numbers = [each.item() if isinstance(each, np.generic) else each for each in values]
-    if dtype.startswith("FLOAT"):
-        return torch.tensor(numbers, dtype=torch.float32).reshape(shape)
-    return numbers if shape else numbers[0]
-
-
-def _dequantize(a: Arguments) -> Tensor:
-    """Return scale · (quantized_data − zero_point), with a scale and a zero point for each index of `axis`."""
-    data = a["quantized_data"].to(torch.float32)
-    shape = [-1 if axis == a["axis"] % data.dim() else 1 for axis in range(data.dim())]
-    scale, zero_point = (torch.as_tensor(a[key], dtype=torch.float32) for key in ("scale", "zero_point"))
-    return (data - zero_point.reshape(shape if zero_point.dim() else ())) * scale.reshape(shape if scale.dim() else ())
-
-
-def _look_up(a: Arguments) -> Tensor:
-    """Return the palette's value of each index; the bits of the indices are packed from the lowest on."""
-    n_bits, n_values = a["lut"].numel().bit_length() - 1, math.prod(a["shape"])
-    packed = np.asarray(a["indices"], dtype=np.uint8)
-    bits = np.unpackbits(packed, bitorder="little")[: n_bits * n_values].reshape(-1, n_bits)
-    indices = np.packbits(bits, axis=1, bitorder="little")[:, 0]
-    return a["lut"][torch.from_numpy(indices).long()].reshape(tuple(a["shape"]))
-
-
-_DECOMPRESSIONS: dict[str, Callable[[Arguments], Tensor]] = {
-    "constexpr_affine_dequantize": _dequantize,
-    "constexpr_lut_to_dense": _look_up,
-}
-"""Operations on constants only; computed once, when the program is loaded."""
 
 
 def _reshape(a: Arguments) -> tuple[Tensor]:

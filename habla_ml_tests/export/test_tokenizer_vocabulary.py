@@ -10,6 +10,7 @@ import pytest
 
 from habla_ml.errors import ExportError
 from habla_ml.export.coreml.convert import convert_to_coreml
+from habla_ml.export.coreml.target import COREML_TARGETS
 from habla_ml.export.tokenizer_vocabulary import read_tokenizer_vocabulary
 from habla_ml_tests.testing.export_checkpoint import ignore_progress
 
@@ -33,7 +34,7 @@ def test_a_tokenizer_that_ends_before_the_timestamps_is_refused_for_the_phone_on
     with pytest.raises(
         ExportError, match=r"no <\|0\.00\|> to <\|30\.00\|> from id 364 on: WhisperKit would take every"
     ):
-        convert_to_coreml(checkpoint, tmp_path / "out", "float16", ignore_progress)
+        convert_to_coreml(checkpoint, tmp_path / "out", COREML_TARGETS["iOS16"], ignore_progress)
     assert not list((tmp_path / "out").glob("*.mlpackage"))
 
 

@@ -10,28 +10,23 @@ from pathlib import Path
 from habla_ml.errors import ExportError, HablaError
 from habla_ml.export.coreml.process import ConversionResult, format_error, write_result
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
-from habla_ml.export.coreml.target import COREML_TARGETS
+from habla_ml.export.coreml.target import COREML_TARGETS, CoreMLTarget
 from habla_ml.process import die_with_parent
 
 
 def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str, target: str) -> None:
-    from habla_ml.export.coreml.contract import find_contract_problems
     from habla_ml.export.coreml.convert import convert_to_coreml
-    from habla_ml.export.coreml.verify import verify_coreml
+    from habla_ml.export.coreml.mixed import compress_within_bounds
     from habla_ml.export.programs.parity import find_parity_problems
 
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    prepared = convert_to_coreml(checkpoint, out, quantisation, COREML_TARGETS[target], progress)
-    problems = find_contract_problems(out, prepared.folder, COREML_TARGETS[target])
-    if problems:
-        raise ExportError(
-            f"WhisperKit cannot call the programs of {checkpoint}: {' '.join(problems)} Check the installed version of "
-            "coremltools against constraints.txt."
-        )
+    prepared = convert_to_coreml(checkpoint, out, COREML_TARGETS[target], progress)
+    _check_contract(out, prepared.folder, COREML_TARGETS[target])
     progress("contract: every input and output has the expected name, shape and type")
-    parity = verify_coreml(out, prepared.folder, progress)
+    parity, kept = compress_within_bounds(out, prepared.folder, quantisation, progress)
+    _check_contract(out, prepared.folder, COREML_TARGETS[target])
     problems = find_parity_problems(parity, COREML_QUANTISATIONS[quantisation].bounds)
     if problems:
         raise ExportError(
@@ -42,7 +37,18 @@ def _convert_and_verify(checkpoint: Path, out: Path, quantisation: str, target: 
                 else "Set export.coreml_quantisation to a larger type."
             )
         )
-    write_result(out, ConversionResult(quantisation, target, parity, prepared.repairs))
+    write_result(out, ConversionResult(quantisation, target, parity, prepared.repairs, kept))
+
+
+def _check_contract(out: Path, prepared: Path, target: CoreMLTarget) -> None:
+    from habla_ml.export.coreml.contract import find_contract_problems
+
+    problems = find_contract_problems(out, prepared, target)
+    if problems:
+        raise ExportError(
+            f"An app cannot call the programs of {out}: {' '.join(problems)} Check the installed version of coremltools "
+            "against constraints.txt."
+        )
 
 
 def main() -> int:

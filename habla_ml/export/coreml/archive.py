@@ -83,6 +83,7 @@ def write_archive(
         "minimum_ios": f"{target.minimum_ios}.0",
         "has_stateful_decoder": target.is_stateful,
         "quantisation": conversion.quantisation,
+        "kept_in_float16": list(conversion.kept_in_float16),
         "precision": "float16, MelSpectrogram float32 inside",
         "models": list(PROGRAM_NAMES),
         "mended": list(conversion.repairs),
@@ -90,7 +91,11 @@ def write_archive(
     (content / "manifest.json").write_text(
         json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    details = {**content_details, "parity": asdict(conversion.parity)}
+    details = {
+        **content_details,
+        "parity": asdict(conversion.parity),
+        "kept_in_float16": list(conversion.kept_in_float16),
+    }
     progress(f"coreml: packing the archive of .{model_format}")
     return ConvertedModel(zip_folder(content, zip_path, _FILE_MODE), conversion.repairs, details)
 
@@ -126,6 +131,7 @@ def _summarise(export: PublishedExport) -> dict[str, str | bool | float]:
     return {
         "format": export.details["model_format"],
         "oldest system": export.target or "",
+        "weights kept in float16": str(len(export.details.get("kept_in_float16", []))),
         "must be compiled by the app": export.details["model_format"] == "mlpackage",
         "WhisperKit reads this vocabulary": export.details["has_whisperkit_vocab_size"],
         "encoder PSNR dB": float(export.details["parity"]["encoder_psnr_db"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -27,13 +28,10 @@ if TYPE_CHECKING:
 _PACKAGE_NAMESPACE = uuid.UUID("5f0d9f4e-6d0b-5c1e-9a55-6f2f3f1d7c11")
 
 
-def convert_to_coreml(
-    checkpoint: Path, out: Path, quantisation: str, target: CoreMLTarget, progress: Progress
-) -> PreparedCheckpoint:
-    """Write a Whisper checkpoint as `<name>.mlpackage` for each of `PROGRAM_NAMES`.
+def convert_to_coreml(checkpoint: Path, out: Path, target: CoreMLTarget, progress: Progress) -> PreparedCheckpoint:
+    """Write a Whisper checkpoint in float16 as `<name>.mlpackage` for each of `PROGRAM_NAMES`.
 
-    The weights of encoder and decoder have the type `quantisation`, a key of `COREML_QUANTISATIONS`; arithmetic is
-    float16. Only the mel spectrogram computes in float32, because its floor of 1e-10 underflows in float16 and quiet
+    Only the mel spectrogram computes in float32, because its floor of 1e-10 underflows in float16 and quiet
     audio would be lost. Needs four times the checkpoint in memory (4 GB for whisper-small), so run it in a child
     process. `out` must not exist; `out/checkpoint` is the prepared checkpoint.
 
@@ -50,16 +48,47 @@ def convert_to_coreml(
         modules["TextDecoder"] = StatefulTextDecoder(modules["TextDecoder"]).eval()
     for name in PROGRAM_NAMES:
         started_s = time.monotonic()
-        package = out / f"{name}.mlpackage"
-        is_mel = name == "MelSpectrogram"
-        precision = "FLOAT32" if is_mel else "FLOAT16"
+        precision = "FLOAT32" if name == "MelSpectrogram" else "FLOAT16"
         model = _convert_module(modules.pop(name), interfaces[name], name, target, precision)
-        compress = None if is_mel else COREML_QUANTISATIONS[quantisation].compress
-        (model if compress is None else compress(model)).save(str(package))
-        _normalise_package(package)
-        size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
-        progress(f"coreml: {name} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
+        _save_package(model, get_package(out, name), started_s, progress)
     return prepared
+
+
+def get_package(out: Path, name: str) -> Path:
+    """Return the package of a program."""
+    return out / f"{name}.mlpackage"
+
+
+def get_float16_package(out: Path, name: str) -> Path:
+    """Return the package of a program before its compression."""
+    return out / "float16" / f"{name}.mlpackage"
+
+
+def compress_program(out: Path, name: str, quantisation: str, kept: tuple[str, ...], progress: Progress) -> None:
+    """Write a program of `convert_to_coreml` again with weights of another type, apart from those in `kept`.
+
+    The first call moves the program in float16 to `get_float16_package`.
+    """
+    from coremltools.models import MLModel
+
+    compress = COREML_QUANTISATIONS[quantisation].compress
+    if compress is None:
+        return
+    started_s = time.monotonic()
+    source, package = get_float16_package(out, name), get_package(out, name)
+    if source.exists():
+        shutil.rmtree(package)
+    else:
+        source.parent.mkdir(exist_ok=True)
+        package.rename(source)
+    _save_package(compress(MLModel(str(source), skip_model_load=True), kept), package, started_s, progress)
+
+
+def _save_package(model: Any, package: Path, started_s: float, progress: Progress) -> None:
+    model.save(str(package))
+    _normalise_package(package)
+    size_mb = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6
+    progress(f"coreml: {package.stem} {size_mb:.1f} MB in {time.monotonic() - started_s:.1f} s")
 
 
 def _convert_module(

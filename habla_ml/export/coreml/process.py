@@ -30,6 +30,8 @@ class ConversionResult:
     """A key of `COREML_TARGETS`."""
     parity: ProgramParity
     repairs: tuple[str, ...]
+    kept_in_float16: tuple[str, ...] = ()
+    """`program/weight` of the weights that were not compressed, so that the bounds hold."""
 
 
 def run_conversion(
@@ -78,7 +80,8 @@ def run_conversion(
         if status != 0:
             raise ExportError(_explain_failure(checkpoint, status, errors))
     content = json.loads((out / _RESULT_NAME).read_text(encoding="utf-8"))
-    return ConversionResult(quantisation, target, ProgramParity(**content["parity"]), tuple(content["repairs"]))
+    parity, lists = ProgramParity(**content["parity"]), (content["repairs"], content["kept_in_float16"])
+    return ConversionResult(quantisation, target, parity, *map(tuple, lists))
 
 
 def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
@@ -100,7 +103,11 @@ def _explain_failure(checkpoint: Path, status: int, errors: IO[str]) -> str:
 
 def write_result(out: Path, conversion: ConversionResult) -> None:
     """Write the child's result for the parent."""
-    content = {"parity": asdict(conversion.parity), "repairs": list(conversion.repairs)}
+    content = {
+        "parity": asdict(conversion.parity),
+        "repairs": list(conversion.repairs),
+        "kept_in_float16": list(conversion.kept_in_float16),
+    }
     (out / _RESULT_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

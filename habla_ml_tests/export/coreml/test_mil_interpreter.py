@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import coremltools
+import numpy as np
 import pytest
 import torch
 from coremltools.converters.mil import Builder
 from coremltools.converters.mil.mil import types
+from coremltools.models import MLModel
+from coremltools.optimize import coreml
 
 from habla_ml.errors import ExportError
 from habla_ml.runtimes.interface import ModelShape, build_interfaces
@@ -84,3 +87,30 @@ def test_an_integer_beyond_its_type_is_not_kept(tmp_path: Path) -> None:
 
     program = load_program(save_program(narrow, tmp_path / "Narrow.mlpackage", "iOS17"))
     assert run_program(program, {"x": torch.tensor([7, -3, 50_258])})["token"].tolist() == [7, 97, 50_258 - 2**16 + 100]
+
+
+def test_compressed_weights_of_ios_18_are_those_that_coremltools_decompresses(tmp_path: Path) -> None:
+    weight = np.random.default_rng(6).standard_normal((32, 400)).astype(np.float16)
+
+    @Builder.program(input_specs=[Builder.TensorSpec((1, 400))], opset_version=coremltools.target.iOS18)
+    def multiply(x: Any) -> Any:
+        return Builder.linear(x=x, weight=weight, name="product")
+
+    model = MLModel(str(save_program(multiply, tmp_path / "Whole.mlpackage", "iOS18")), skip_model_load=True)
+    groups = {"granularity": "per_grouped_channel", "group_size": 16}
+    configs = [
+        coreml.OpPalettizerConfig(mode="kmeans", nbits=6, weight_threshold=1000),
+        coreml.OpPalettizerConfig(mode="kmeans", nbits=4, weight_threshold=1000, **groups),
+        coreml.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=1000),
+    ]
+    products = []
+    for index, config in enumerate(configs):
+        compress = coreml.linear_quantize_weights if index == 2 else coreml.palettize_weights
+        small = compress(model, coreml.OptimizationConfig(global_config=config))
+        small.save(str(tmp_path / f"{index}.mlpackage"))
+        coreml.decompress_weights(small).save(str(tmp_path / f"{index}-whole.mlpackage"))
+        programs = [load_program(tmp_path / f"{index}{end}.mlpackage") for end in ("", "-whole")]
+        product, expected = (each({"x": torch.ones(1, 400)})["product"] for each in programs)
+        torch.testing.assert_close(product, expected, atol=0.01, rtol=0.002)
+        products.append(product)
+    assert not torch.equal(products[0], products[1]), "nothing was compressed"

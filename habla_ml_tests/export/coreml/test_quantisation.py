@@ -30,7 +30,7 @@ def compress_program(models: Path, name: str, bits: int | None) -> Path:
     package = models / f"{name}.mlpackage"
     model = MLModel(str(package), skip_model_load=True)
     if bits is None:
-        compressed = COREML_QUANTISATIONS["int8"].compress(model)
+        compressed = COREML_QUANTISATIONS["int8"].compress(model, ())
     else:
         weights = coreml.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=10_000)
         compressed = coreml.palettize_weights(model, coreml.OptimizationConfig(global_config=weights))
