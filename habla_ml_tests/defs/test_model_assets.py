@@ -83,9 +83,9 @@ def test_a_version_is_trained_exported_and_scored_and_scoring_again_decodes_noth
     assert trained["code"] == str(read_code_identity())
     assert report["WER with intervals"].startswith("![WER](data:image/png")
     assert deployment_with_version.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
-    (row,) = report["export formats"]
-    assert (row["Format"], row["decoded by"], row["clips"]) == ("coreml, float16", "coreml, as phone", "2")
-    assert row["real-time factor"].endswith("(interpreter)")
+    (decoded,) = [line for line in report["export formats"].splitlines() if "coreml, float16" in line]
+    assert "coreml, as phone" in decoded
+    assert "(interpreter)" in decoded
     released = deployment_with_version.metadata("cdn_release", "v1")
     assert released["released"] is False
     settings = deployment_with_version.settings
