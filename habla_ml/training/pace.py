@@ -23,9 +23,9 @@ from habla_ml.training.windows import FRAMES_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TIMED_STEPS: Final = 3
-_LONG_STEP_S: Final = 60.0
-"""An estimate waits for no further step where one takes this long."""
+_FEWEST_STEPS, _MOST_STEPS, _STEPS_SHARE = 3, 20, 0.25
+_ENOUGH_S, _LONG_STEP_S = 15.0, 60.0
+"""An estimate has its fewest steps and this time in all, its most steps or a quarter of the run, or one step of the long time."""
 _TRAINING_BYTES: Final = 12
 """Of each trained parameter in float32: its gradient and AdamW's two moments."""
 
@@ -131,6 +131,7 @@ class PaceMeter:
         self._evaluation_times_s: list[float] = []
         self._mark = time.monotonic()
         self._baseline_bytes = self._trained_bytes = 0
+        self._is_estimated = False
 
     def begin(self, step: int, model: Any) -> None:
         """Start after `step`, with a loaded model whose optimizer has no state yet."""
@@ -169,16 +170,22 @@ class PaceMeter:
         )
 
     def estimate(self) -> RunEstimate | None:
-        """Return the estimate at the step that completes the timed ones, and None at all others."""
-        times_s, n_steps = self._step_times_s, self._workload.n_steps - self._first
-        is_due = times_s[-1] >= _LONG_STEP_S or len(times_s) == min(_TIMED_STEPS, n_steps)
-        if not is_due or len(times_s) > _TIMED_STEPS or any(each >= _LONG_STEP_S for each in times_s[:-1]):
+        """Return the estimate once, at the step that completes the timed ones; None at all others."""
+        times_s = self._step_times_s
+        if self._is_estimated or not self._has_enough(times_s):
             return None
+        self._is_estimated = True
         work, pace = self._workload, self.measure()
         static = self._baseline_bytes + self._trained_bytes
         seen_s = float(work.largest_batch_s[self._first + len(times_s)])
         activations = max(0, pace.memory_bytes - static) * float(work.largest_batch_s[-1]) / seen_s
         return RunEstimate(len(times_s), pace, round(static + activations), read_total_memory())
+
+    def _has_enough(self, times_s: Sequence[float]) -> bool:
+        left = self._workload.n_steps - self._first
+        most = min(left, max(_FEWEST_STEPS, min(_MOST_STEPS, int(_STEPS_SHARE * left))))
+        has_time = len(times_s) >= _FEWEST_STEPS and sum(times_s) >= _ENOUGH_S
+        return len(times_s) >= most or has_time or times_s[-1] >= _LONG_STEP_S
 
     def _lap(self) -> float:
         now = time.monotonic()
