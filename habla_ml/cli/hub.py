@@ -15,7 +15,7 @@ def hub_command(profile: Profile = None) -> None:
     settings = open_context(profile).settings
     name = settings.release.hub.repository
     if name is None:
-        print_line("release.hub.repository is not set, so no version goes to the Hub (docs/release_and_roll_back.md)")
+        print_line("release.hub.repository is not set, so no version goes to the Hub (docs/hub.md)")
         raise Exit(1)
     repository = open_repository(settings.release.hub, name)
     versions = list_hub_versions(repository)

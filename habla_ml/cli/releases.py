@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import CommandContext, Profile, open_context, print_line, print_rich_table
+from habla_ml.cli.context import CommandContext, Profile, open_context, print_labelled, print_line, print_rich_table
 
 if TYPE_CHECKING:
     from habla_ml.release.signing import Signing
@@ -30,8 +30,17 @@ Unverified = Annotated[
 ]
 
 
-def releases_command(profile: Profile = None, channel: Channel = None) -> None:
-    """List the releases of a channel, newest first; an arrow marks the current one."""
+def releases_command(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file of these releases, and compare it with its manifest.")
+    ] = False,
+    profile: Profile = None,
+    channel: Channel = None,
+) -> None:
+    """List the releases of a channel, newest first; an arrow marks the current one.
+
+    With --verify, it exits with 1 if a file is missing or damaged.
+    """
     from habla_ml.release.channel import read_channel
     from habla_ml.release.published import list_releases
 
@@ -49,6 +58,26 @@ def releases_command(profile: Profile = None, channel: Channel = None) -> None:
         signed = f"signed until {until}" if current.signed else "not signed"
         share = f"{current.rollout_percent} % of the devices"
         print_line(f"{name} is at move {current.sequence} ({current.move}), for {share}, {signed}")
+    if verify and not _verify_releases(context, name):
+        raise typer.Exit(1)
+
+
+def _verify_releases(context: CommandContext, channel: str) -> bool:
+    """Print for each release whether all of its files are as published; return whether all of them are."""
+    from habla_ml.errors import ReleaseError
+    from habla_ml.release.channel import read_channel
+    from habla_ml.release.stored_files import verify_release_files
+
+    problems = 0
+    for each in reversed(read_channel(context.release_store, channel).releases):
+        try:
+            verify_release_files(context.release_store, each)
+        except ReleaseError as error:
+            problems += 1
+            print_labelled(each.version, str(error), "red")
+        else:
+            print_labelled(each.version, "every file is as it was published", "green")
+    return problems == 0
 
 
 def rollback_command(

@@ -55,6 +55,21 @@ def test_a_person_who_saw_an_older_state_does_not_go_back_twice(
     assert (unknown.code, "'v9' was never released on channel stable" in unknown.err) == (1, True)
 
 
+def test_a_damaged_file_of_any_release_is_named(
+    command: CommandInProcess, store: DirectoryStore, tmp_path: Path
+) -> None:
+    whole = command.run("releases", "--verify")
+    assert (whole.code, whole.out.count("every file is as it was published")) == (0, 3)
+    [archive] = (tmp_path / "cdn/releases/v1").glob("*ctranslate2*.zip")
+    data = archive.read_bytes()
+    archive.unlink()
+    archive.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    damaged = command.run("releases", "--verify")
+    assert (damaged.code, damaged.out.count("every file is as it was published")) == (1, 2)
+    assert f"{archive.name} in" in damaged.out
+    assert "is damaged" in damaged.out
+
+
 def test_each_move_is_signed_by_the_key_that_apps_trust(command: CommandInProcess, store: DirectoryStore) -> None:
     command.run("rollback")
     [key_id] = read_newest_keys(store).keys.release_keys

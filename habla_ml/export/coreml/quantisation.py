@@ -51,4 +51,4 @@ COREML_QUANTISATIONS: Final = {
     "int8": CoreMLQuantisation(ParityBounds(40.0, 0.06), 8, 12, _quantise_to_int8),
     "palettised-6bit": CoreMLQuantisation(ParityBounds(34.0, 0.15), 6, 8, _palettise_to_6_bits),
 }
-"""Bounds lie between what was measured for the type and for the next smaller one; see docs/release_and_roll_back.md."""
+"""Bounds lie between what was measured for the type and for the next smaller one; see docs/formats.md."""
