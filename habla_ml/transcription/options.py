@@ -70,6 +70,11 @@ class DecodingOptions(_Options):
     first_token_log_prob_threshold: float | None = None
     """Below it, the first token of a text is a reason for the next temperature."""
 
+    def digest(self) -> str:
+        """Return the sha256 of the options and of the engine's rules, under which hypotheses are cached."""
+        rules = ENGINES[self.engine].rules
+        return compute_digest({**self.model_dump(mode="json"), **({"rules": rules} if rules > 1 else {})})
+
     def check_supported(self, supported: Collection[str]) -> None:
         """Refuse options that an engine would silently ignore; every engine applies `engine` and `clip_timeout_s`.
 

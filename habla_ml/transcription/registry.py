@@ -21,6 +21,8 @@ class RegisteredClass:
     name: str
     environment: str | None = None
     """The virtual environment `.venv-<environment>` in which an engine runs; None for the project's own."""
+    rules: int = 1
+    """Raised when an engine gives other texts for the same options, so that cached hypotheses are decoded again."""
 
     def load(self) -> Any:
         """Import the module and return the class."""
@@ -33,7 +35,7 @@ ENGINES: Final[Mapping[str, RegisteredClass]] = {
     "faster-whisper-sequential": RegisteredClass(
         "habla_ml.transcription.faster_whisper_sequential", "FasterWhisperSequential"
     ),
-    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_engine", "WhisperKitRules"),
+    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_engine", "WhisperKitRules", rules=2),
     "coreml": RegisteredClass("habla_ml.transcription.coreml", "CoreML"),
     "onnx": RegisteredClass("habla_ml.transcription.onnx", "Onnx"),
     "transformers": RegisteredClass("habla_ml.transcription.transformers_engine", "Transformers"),

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from habla_ml.errors import EvaluationError
+from habla_ml.lake import compute_digest
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions, EngineOptions
@@ -17,6 +20,14 @@ def test_the_digest_depends_on_everything_that_can_change_a_text() -> None:
     }
     assert len(digests) == 4
     assert DecodingOptions(beam_size=5).digest() == DecodingOptions().digest()
+
+
+def test_other_rules_of_an_engine_change_the_digest_and_the_first_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = DecodingOptions().digest()
+    assert before == compute_digest(DecodingOptions().model_dump(mode="json"))
+    row = ENGINES["faster-whisper"]
+    monkeypatch.setitem(ENGINES, "faster-whisper", replace(row, rules=row.rules + 1))
+    assert DecodingOptions().digest() != before
 
 
 def test_an_unsupported_option_is_refused_before_anything_starts(tmp_path):
@@ -42,7 +53,7 @@ def test_a_row_of_the_registry_is_all_that_a_new_engine_needs(tmp_path, monkeypa
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones():
-    with pytest.raises(ValidationError, match=r"'nonsense' does not exist; choose one of faster-whisper, "):
+    with pytest.raises(ValidationError, match=r"'nonsense' does not exist; choose one of coreml, faster-whisper, "):
         TypeAdapter(EngineOptions).validate_python({"engine": "nonsense"})
 
 
