@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from habla_ml.errors import LakeError, SettingsError
+from habla_ml.inbox.write_ahead_log import use_write_ahead_log
 
 _BUSY_TIMEOUT_MS: Final = 30_000
 _POSTGRES_CONNECTIONS: Final = 10
@@ -44,13 +45,9 @@ def create_sqlite_engine(path: Path) -> Engine:
     def prepare(connection: Any, _: Any) -> None:
         # Transactions begin where `write` says so; a lock that is taken late would fail at once.
         connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={_BUSY_TIMEOUT_MS}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-        ):
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        use_write_ahead_log(connection, _BUSY_TIMEOUT_MS / 1000)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.errors import LakeError
+from habla_ml.inbox.write_ahead_log import use_write_ahead_log
 
 _SHARED_EVERY_S: Final = 1.0
 _FORGOTTEN_EVERY_S: Final = 60
@@ -49,7 +50,8 @@ class RequestCounters:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=OFF", _SCHEMA):
+            use_write_ahead_log(self._connection, _BUSY_TIMEOUT_S)
+            for statement in ("PRAGMA synchronous=OFF", _SCHEMA):
                 self._connection.execute(statement)
         except (OSError, sqlite3.Error) as error:
             raise LakeError(f"request counters {path} cannot be used: {error}; set service.folder") from error
