@@ -109,8 +109,9 @@ def test_every_number_up_to_three_thousand_and_many_up_to_a_million_equal_their_
 
 
 @pytest.mark.slow
-def test_every_number_up_to_a_million_equals_its_words() -> None:
-    spelled = ((number, " ".join(word[0] for word in spell_cardinal(number))) for number in range(1_000_001))
+def test_every_seventh_number_up_to_a_million_equals_its_words() -> None:
+    # Seven divides no power of ten, so every ending of up to three digits comes after many beginnings.
+    spelled = ((number, " ".join(word[0] for word in spell_cardinal(number))) for number in range(0, 1_000_001, 7))
     assert not [number for number, words in spelled if words != write_out(number)]
 
 
