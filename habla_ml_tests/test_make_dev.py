@@ -31,6 +31,11 @@ def wait_until_ended(pid: int) -> None:
         time.sleep(0.05)
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[dict[str, int]]:
     for name in ("habla-ml", "dg"):
@@ -39,7 +44,8 @@ def started(tmp_path: Path) -> Iterator[dict[str, int]]:
     for name in ("habla-ml", "dg", "python"):
         (tmp_path / name).chmod(0o755)
     variables = [f"BIN={tmp_path}", f"READY={tmp_path / 'dg'}", f"DAGSTER_HOME={tmp_path / 'home'}"]
-    process = subprocess.Popen(["make", "dev", "-o", str(tmp_path / "dg"), *variables], cwd=PROJECT)
+    command = ["make", "dev", "-o", str(tmp_path / "dg"), *variables]
+    process = subprocess.Popen(command, cwd=PROJECT, preexec_fn=_heed_ctrl_c)
     found = {}
     deadline = time.monotonic() + 10
     for name in ("habla-ml", "dg"):
