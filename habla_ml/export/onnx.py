@@ -6,7 +6,9 @@ Names and shapes are those of `habla_ml.runtimes.interface`, with float32 in pla
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -72,16 +74,20 @@ def _export_module(module: nn.Module, interface: ProgramInterface, path: Path) -
 
     types = {"float16": torch.float32, "int32": torch.int32}
     examples = tuple(torch.zeros(each.shape, dtype=types[each.dtype]) for each in interface.inputs)
+    # It says of each operation of torchvision that this package is missing; Whisper needs none of them.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     try:
-        program = torch.onnx.export(
-            module,
-            examples,
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=[each.name for each in interface.inputs],
-            output_names=[each.name for each in interface.outputs],
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about its own code
+            program = torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                opset_version=_OPSET,
+                input_names=[each.name for each in interface.inputs],
+                output_names=[each.name for each in interface.outputs],
+                verbose=False,
+            )
     except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as failed:
         raise ExportError(
             f"torch could not convert {path.stem} to ONNX: {failed}. Check the installed versions of torch and "
