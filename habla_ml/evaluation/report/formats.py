@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from habla_ml.document import Block, BulletList, Paragraph, Section
 from habla_ml.evaluation.comparison.format_scores import FormatScore, FormatScores
@@ -43,7 +43,11 @@ def build_formats_table(comparison: Comparison) -> TextTable:
         "difference, points",
         "size, MB",
         TableColumn("real-time factor", help="Seconds of decoding for each second of audio, clips at the same time."),
-        TableColumn("parity with the checkpoint", is_numeric=False),
+        TableColumn(
+            "parity with the checkpoint",
+            is_numeric=False,
+            help="The largest difference of a logit is a share of the largest logit; tokens are those predicted alike.",
+        ),
     ]
     return TextTable.of(
         _TITLE,
@@ -58,12 +62,26 @@ def build_formats_table(comparison: Comparison) -> TextTable:
                 figures.points_with_interval(each.points),
                 f"{each.size_bytes / 1e6:.1f}",
                 _describe_speed(each),
-                "; ".join(f"{name} {value:.4g}" for name, value in (each.parity or {}).items()) or figures.NO_VALUE,
+                describe_parity(each.parity or {}),
             ]
             for each in (found.scores if found else ())
         ],
         is_public=True,
     )
+
+
+def describe_parity(parity: Mapping[str, float]) -> str:
+    """Return how near an export is to the checkpoint: decibels, largest difference of a logit, and equal predictions."""
+    said = [
+        f"{part} {parity[key]:.0f} dB"
+        for part, key in (("encoder", "encoder_psnr_db"), ("logits", "logit_psnr_db"))
+        if key in parity
+    ]
+    if parity.get("logit_scale"):
+        said.append(f"logits within {100 * parity['largest_logit_difference'] / parity['logit_scale']:.2g} %")
+    if "compared_tokens" in parity:
+        said.append(f"{parity['same_argmax']:.0f} of {parity['compared_tokens']:.0f} tokens")
+    return ", ".join(said) or figures.NO_VALUE
 
 
 def _describe_speed(score: FormatScore) -> str:

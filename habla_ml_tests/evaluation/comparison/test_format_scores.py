@@ -11,7 +11,7 @@ from habla_ml.errors import ExportError
 from habla_ml.evaluation.comparison.format_scores import FormatScores, build_sample_options, measure_formats
 from habla_ml.evaluation.promotion.withheld_formats import list_withheld_formats
 from habla_ml.evaluation.report import ReportContent
-from habla_ml.evaluation.report.formats import build_formats_section, build_formats_table
+from habla_ml.evaluation.report.formats import build_formats_section, build_formats_table, describe_parity
 from habla_ml.export.coreml.archive import COREML
 from habla_ml.export.ggml import GGML
 from habla_ml.export.onnx import ONNX
@@ -170,3 +170,12 @@ def test_an_archive_is_unpacked_once_and_a_hostile_one_never(lake: Lake, setting
         with pytest.raises(ExportError, match="cannot be unpacked"):
             open_export(lake, COREML, spoiled, other)
         assert not list(other.rglob("*.json"))
+
+
+def test_parity_is_said_in_the_terms_of_the_bounds() -> None:
+    programs = {"encoder_psnr_db": 73.97, "largest_logit_difference": 0.2, "logit_scale": 20.0}
+    assert describe_parity({**programs, "same_argmax": 8, "compared_tokens": 8, "mel_largest_difference": 1e-4}) == (
+        "encoder 74 dB, logits within 1 %, 8 of 8 tokens"
+    )
+    assert describe_parity({"logit_psnr_db": 50.4}) == "logits 50 dB"
+    assert describe_parity({}) == "–"
