@@ -39,15 +39,10 @@ def build_formats_table(comparison: Comparison) -> TextTable:
         TableColumn("decoded by", is_numeric=False),
         "clips",
         "WER",
-        "WER of the served model",
+        TableColumn("served", help="WER of the served model on the same clips."),
         "difference, points",
         "size, MB",
         TableColumn("real-time factor", help="Seconds of decoding for each second of audio, clips at the same time."),
-        TableColumn(
-            "parity with the checkpoint",
-            is_numeric=False,
-            help="The largest difference of a logit is a share of the largest logit; tokens are those predicted alike.",
-        ),
     ]
     return TextTable.of(
         _TITLE,
@@ -62,7 +57,6 @@ def build_formats_table(comparison: Comparison) -> TextTable:
                 figures.points_with_interval(each.points),
                 f"{each.size_bytes / 1e6:.1f}",
                 _describe_speed(each),
-                describe_parity(each.parity or {}),
             ]
             for each in (found.scores if found else ())
         ],
@@ -71,7 +65,10 @@ def build_formats_table(comparison: Comparison) -> TextTable:
 
 
 def describe_parity(parity: Mapping[str, float]) -> str:
-    """Return how near an export is to the checkpoint: decibels, largest difference of a logit, and equal predictions."""
+    """Return how near an export is to the checkpoint: decibels, largest difference of a logit, and equal predictions.
+
+    The difference is a share of the largest logit.
+    """
     said = [
         f"{part} {parity[key]:.0f} dB"
         for part, key in (("encoder", "encoder_psnr_db"), ("logits", "logit_psnr_db"))
@@ -92,6 +89,8 @@ def _describe_speed(score: FormatScore) -> str:
 
 def _list_notes(found: FormatScores) -> Iterator[str]:
     for each in found.scores:
+        if each.parity:
+            yield f"{each.format} beside the checkpoint: {describe_parity(each.parity)}."
         if each.clips < found.clips:
             yield f"{each.format}: the time was over after {each.clips} of {found.clips} clips (evaluation.format_seconds)."
         if each.faults:
