@@ -8,6 +8,7 @@ import pytest
 
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.definitions import build_definitions
+from habla_ml_tests.testing.deployment_settings import PROJECT
 
 ASSETS = {
     "uploaded_clips",
@@ -48,6 +49,19 @@ def test_the_graph_has_these_assets_and_no_superseded_dagster_calls(deployment):
         definitions = build_definitions(deployment.settings)
         dg.Definitions.validate_loadable(definitions)
     assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == ASSETS
+
+
+def test_the_page_about_the_architecture_names_everything_that_the_ui_shows(deployment):
+    every_format = {"onnx_quantisation": "int8", "ggml_quantisation": "q8_0", "checkpoint_archive": True}
+    export = deployment.settings.export.model_copy(update=every_format)
+    definitions = build_definitions(deployment.settings.model_copy(update={"export": export}))
+    repository = definitions.get_repository_def()
+    shown = {
+        *(key.to_user_string() for key in definitions.resolve_all_asset_keys()),
+        *(each.name for each in (*repository.sensor_defs, *repository.schedule_defs, *repository.get_all_jobs())),
+    }
+    page = (PROJECT / "docs" / "architecture.md").read_text("utf-8")
+    assert [name for name in sorted(shown) if f"`{name}`" not in page and not name.startswith("__")] == []
 
 
 def test_the_code_location_loads_without_the_recordings_folder_and_reports_it(deployment):
