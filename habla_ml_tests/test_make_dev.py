@@ -31,9 +31,11 @@ def wait_until_ended(pid: int) -> None:
         time.sleep(0.05)
 
 
-def _heed_ctrl_c() -> None:
-    """Undo what a shell does to what it starts in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _heed_signals() -> None:
+    """Start as in a terminal, whatever a shell or an earlier test did to the signals of this process."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(each, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def started(tmp_path: Path) -> Iterator[dict[str, int]]:
         (tmp_path / name).chmod(0o755)
     variables = [f"BIN={tmp_path}", f"READY={tmp_path / 'dg'}", f"DAGSTER_HOME={tmp_path / 'home'}"]
     command = ["make", "dev", "-o", str(tmp_path / "dg"), *variables]
-    process = subprocess.Popen(command, cwd=PROJECT, preexec_fn=_heed_ctrl_c)
+    process = subprocess.Popen(command, cwd=PROJECT, preexec_fn=_heed_signals)
     found = {}
     deadline = time.monotonic() + 10
     for name in ("habla-ml", "dg"):
