@@ -54,6 +54,7 @@ def update(address: str, tmp_path: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_link_follows_each_release_that_reaches_this_machine(tmp_path: Path, origin: Origin, address: str) -> None:
     current = tmp_path / "models" / "current"
     code, printed = update(address, tmp_path)
@@ -72,6 +73,7 @@ def test_the_link_follows_each_release_that_reaches_this_machine(tmp_path: Path,
     assert '"model": "v3"' in (current / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trusted_or_reached_leaves_the_model(tmp_path: Path, origin: Origin, address: str) -> None:
     origin.publish("v1")
     update(address, tmp_path)

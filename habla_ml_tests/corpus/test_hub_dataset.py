@@ -228,6 +228,7 @@ def test_a_tag_never_moves(deployment: DatasetDeployment) -> None:
     assert found.tags == {pushed.tag: other}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_request_is_finished_by_the_next_one(deployment: DatasetDeployment) -> None:
     import httpx2
     from huggingface_hub import close_session, set_client_factory

@@ -178,6 +178,7 @@ def test_with_the_hub_down_the_erasure_stays_unfinished_until_it_is_up(
     assert HUB_TOKEN not in reason
 
 
+@pytest.mark.slow
 def test_an_erasure_killed_before_any_request_is_known_and_finished(
     deployment: DatasetDeployment, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from habla_ml.runtimes.mil_interpreter import load_program, run_program
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.coreml_package import edit_specification, save_program
 
+pytestmark = pytest.mark.slow  # the programs are converted first
+
 DECODER_INPUTS = {each.name: each for each in build_interfaces(ModelShape(80, 64, 2, 1866))["TextDecoder"].inputs}
 
 
