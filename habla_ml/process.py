@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD = -1
@@ -57,3 +61,24 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+@contextmanager
+def hold_lock(path: Path, make_error: Callable[[str], Exception]) -> Iterator[None]:
+    """Hold the lock of a file, whose folder is created; the system releases it when the process ends for any reason.
+
+    Args:
+        path: The file. It has the id of the process that holds its lock.
+        make_error: Returns what is raised while another process holds the lock; gets that process's id.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise make_error(lock.read().strip() or "(unknown id)") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

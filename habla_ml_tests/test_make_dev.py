@@ -32,7 +32,7 @@ def wait_until_ended(pid: int) -> None:
 
 
 def _heed_signals() -> None:
-    """Start as in a terminal, whatever a shell or an earlier test did to the signals of this process."""
+    """Start as in a terminal: a shell ignores Ctrl-C in the background, and Dagster in a test then ignores SIGTERM too."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(each, signal.SIG_DFL)

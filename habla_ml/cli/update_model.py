@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,8 @@ def update_model_command(
 ) -> None:
     """Install the newest model of a channel, if the keys that you trust signed it.
 
-    Needs no settings and no account. Call it from a timer. An interrupted download goes on at the next call, and at every moment
-    FOLDER/current is a complete model.
+    Needs no settings and no account. Call it from a timer. An interrupted download goes on at the next call, a call while another
+    one works ends with an error, and at every moment FOLDER/current is a complete model.
     """
     from habla_ml.client.model_updates import ModelUpdater, UpdateClient
 
@@ -41,8 +42,7 @@ def update_model_command(
             f"{keys} cannot be read ({error.strerror}); copy keys/000001.json of the release store there"
         ) from error
     client = UpdateClient(_read_installation(folder), _ANY_APP_VERSION, platform, channel)
-    updater = ModelUpdater(address, folder, client, shipped)
-    try:
+    with closing(ModelUpdater(address, folder, client, shipped)) as updater:
         before, offer = updater.state.current, updater.check()
         if offer is not None:
             print_progress(f"{offer.statement.version}: {offer.archive.size_bytes / 1e6:.1f} MB")
@@ -54,8 +54,6 @@ def update_model_command(
                 "archives"
             )
         link = _point_to(folder / "current", updater.model_folder)
-    finally:
-        updater.close()
     print_line(f"{current.version} {'stays' if before == current else 'is installed'}: {link}")
 
 
@@ -64,13 +62,13 @@ def _read_installation(folder: Path) -> str:
     path = folder / "installation"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="ascii") as file:
-            file.write(uuid.uuid4().hex)
-    except FileExistsError:
-        pass
+        if not path.exists():
+            unfinished = path.with_name(f".{path.name}")
+            unfinished.write_text(uuid.uuid4().hex, "ascii")
+            unfinished.replace(path)
+        return path.read_text("ascii")
     except OSError as error:
         raise InputError(f"the folder of models {folder} cannot be used ({error.strerror})") from error
-    return path.read_text("ascii")
 
 
 def _point_to(link: Path, target: Path) -> Path:

@@ -3,6 +3,7 @@
     state.json            what is installed, what was seen, which keys are trusted; replaced atomically
     models/<name>/        an unpacked archive; appears under its name once it is complete and verified
     downloads/<sha256>    the part of an archive that has come
+    lock                  held by the process that uses the folder
 
 The process may be killed at any step: the file names the old or the complete new model.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,6 +23,7 @@ from habla_ml.client.channel_statement import StatedFile
 from habla_ml.client.signatures import SignedText
 from habla_ml.client.unpack import unpack_stated_files
 from habla_ml.errors import InputError
+from habla_ml.process import hold_lock
 
 _UNFINISHED: Final = ".unfinished"
 
@@ -56,19 +59,31 @@ class DeviceState(BaseModel):
 
 
 class InstalledModels:
-    """The models in a folder; one process uses it at a time. Raises `InputError` if the folder cannot be used."""
+    """The models in a folder, whose lock it holds until `close`.
+
+    Raises `InputError` if the folder cannot be used, or another process uses it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.downloads = folder / "downloads"
         self._models = folder / "models"
+        self._lock = ExitStack()
         try:
+            self._lock.enter_context(hold_lock(folder / "lock", self._make_busy_error))
             for each in (self._models, self.downloads):
                 each.mkdir(parents=True, exist_ok=True)
             for each in self._models.glob(f"*{_UNFINISHED}"):
                 shutil.rmtree(each)
         except OSError as error:
             raise InputError(f"the folder of models {folder} cannot be used ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        self._lock.close()
+
+    def _make_busy_error(self, holder: str) -> InputError:
+        return InputError(f"process {holder} updates the models in {self.folder}; wait until it ends, then try again")
 
     def read_state(self) -> DeviceState | None:
         """Return the state; None on a new device. Raises `InputError` if the file is damaged."""

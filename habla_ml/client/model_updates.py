@@ -23,6 +23,7 @@ from habla_ml.client.channel_statement import (
 from habla_ml.client.installed_models import DeviceState, InstalledModel, InstalledModels
 from habla_ml.client.problems import DamagedDownloadError, ServiceUnreachableError
 from habla_ml.client.trusted_keys import follow_keys, get_keys_path, read_keys_document
+from habla_ml.client.unpack import hash_file
 from habla_ml.client.updates import is_app_new_enough, is_in_rollout
 
 _LARGEST_DOCUMENT_BYTES: Final = 4_000_000
@@ -49,7 +50,7 @@ class OfferedUpdate:
 
 
 class ModelUpdater:
-    """Keeps the model in a folder up to date. One process uses the folder at a time; it may be killed at any point.
+    """Keeps the model in a folder up to date. It holds the folder's lock until `close`, and may be killed at any point.
 
     Args:
         address: Of the root of the CDN, with a final slash.
@@ -73,8 +74,8 @@ class ModelUpdater:
         self._client = client
         self._read_clock = read_clock
         self._http = http or httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
-        self.models = InstalledModels(folder)
         signed, keys = read_keys_document(shipped_keys)
+        self.models = InstalledModels(folder)
         found = self.models.read_state()
         if found is None or read_keys_document(found.keys.model_dump_json())[1].version < keys.version:
             known = {} if found is None else {name: getattr(found, name) for name in DeviceState.model_fields}
@@ -83,8 +84,9 @@ class ModelUpdater:
         self.models.remove_leftovers(found)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and leave the folder to others."""
         self._http.close()
+        self.models.close()
 
     @property
     def model_folder(self) -> Path | None:
@@ -199,8 +201,7 @@ class ModelUpdater:
         have = path.stat().st_size if path.exists() else 0
         if have < archive.size_bytes:
             self._append(url, path, have, archive.size_bytes)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hash_file(path)
         if found != archive.sha256:
             path.unlink()
             raise DamagedDownloadError(

@@ -30,7 +30,7 @@ def unpack_stated_files(
     archive may have more files, which are not unpacked.
 
     Raises:
-        DamagedDownloadError: The archive is broken, or has other files than stated.
+        DamagedDownloadError: The archive is broken, has other files than stated, or the folder cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -45,8 +45,16 @@ def unpack_stated_files(
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if earlier is None or not _link_same(_find_place(earlier, each.path), place, each):
                     _extract(opened, each, place)
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError) as error:
-        raise DamagedDownloadError(f"the archive cannot be unpacked ({type(error).__name__}); free space") from error
+    except OSError as error:
+        raise DamagedDownloadError(f"the archive cannot be unpacked ({error.strerror}); free some space") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+    ) as error:  # RuntimeError: encrypted, or an unknown compression
+        raise DamagedDownloadError(
+            f"the archive cannot be unpacked ({type(error).__name__}); nothing is installed, let the operator release again"
+        ) from error
 
 
 def _find_place(folder: Path, path: str) -> Path:
@@ -59,7 +67,7 @@ def _find_place(folder: Path, path: str) -> Path:
 
 def _link_same(source: Path, place: Path, file: StatedFile) -> bool:
     try:
-        if source.stat().st_size != file.size_bytes or _hash_file(source) != file.sha256:
+        if source.stat().st_size != file.size_bytes or hash_file(source) != file.sha256:
             return False
         os.link(source, place)
     except OSError:
@@ -67,7 +75,8 @@ def _link_same(source: Path, place: Path, file: StatedFile) -> bool:
     return True
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

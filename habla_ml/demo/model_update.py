@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -40,15 +40,14 @@ def update_phone(releases: Path, folder: Path, channel: str) -> PhoneUpdate:
     if not keys.exists():
         return PhoneUpdate(None, None, 0)
     client = UpdateClient(_INSTALLATION, app_version="1.0", platform="ios", channel=channel)
-    with _serve_folder(releases) as address:
-        updater = ModelUpdater(address, folder, client, keys.read_bytes())
-        try:
-            before, offer = updater.state.current, updater.check()
-            if offer is not None:
-                updater.install(offer)
-            after = updater.state.current
-        finally:
-            updater.close()
+    with (
+        _serve_folder(releases) as address,
+        closing(ModelUpdater(address, folder, client, keys.read_bytes())) as updater,
+    ):
+        before, offer = updater.state.current, updater.check()
+        if offer is not None:
+            updater.install(offer)
+        after = updater.state.current
     return PhoneUpdate(
         None if before is None else before.version,
         None if after is None else after.version,

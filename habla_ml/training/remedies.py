@@ -45,9 +45,9 @@ def read_remedies(folder: Path) -> Remedies:
 
 def write_remedies(folder: Path, remedies: Remedies) -> None:
     """Store the remedies of the run in `folder`, atomically."""
-    partial = folder / f".{_FILE}"
-    partial.write_text(remedies.model_dump_json(), "utf-8")
-    partial.replace(folder / _FILE)
+    unfinished = folder / f".{_FILE}"
+    unfinished.write_text(remedies.model_dump_json(), "utf-8")
+    unfinished.replace(folder / _FILE)
 
 
 def delete_remedies(folder: Path) -> None:

@@ -6,10 +6,8 @@ published pointer; so does the first stage. The folder of a run is named by its 
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from habla_ml.corpus.non_speech_segments import read_non_speech_segments
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
+from habla_ml.process import hold_lock
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
 from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON_SPEECH
@@ -111,23 +110,14 @@ def _describe_published(record: TrainingRecord, identity: RunIdentity) -> str:
     return text
 
 
-@contextmanager
-def lock_work_folder(work_folder: Path) -> Iterator[None]:
-    """Hold the work folder's lock; the system releases it when the process ends for any reason."""
-    work_folder.mkdir(parents=True, exist_ok=True)
-    with (work_folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise TrainingError(
-                f"{work_folder} is in use by training process {lock.read().strip() or '(unknown id)'}; wait until it "
-                "ends, stop it, or train in another folder"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+def lock_work_folder(work_folder: Path) -> AbstractContextManager[None]:
+    """Hold the work folder's lock; raises `TrainingError` if another process holds it."""
+    return hold_lock(
+        work_folder / "lock",
+        lambda holder: TrainingError(
+            f"{work_folder} is in use by training process {holder}; wait until it ends, stop it, or train in another folder"
+        ),
+    )
 
 
 def build_training_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.lake import DirectoryStore
+from habla_ml.process import hold_lock
 from habla_ml.release.channel import Delivery
 from habla_ml.release.keys import create_keys
 from habla_ml.release.publish import publish_release
@@ -86,6 +88,9 @@ def test_what_cannot_be_trusted_or_reached_leaves_the_model(tmp_path: Path, orig
     code, printed = update("http://127.0.0.1:1", tmp_path)
     assert (code, "the CDN does not answer" in printed) == (1, True)
     assert '"model": "v1"' in (tmp_path / "models/current/config.json").read_text()
+    with hold_lock(tmp_path / "models" / "lock", ValueError):
+        code, printed = update(address, tmp_path)
+    assert (code, f"process {os.getpid()} updates the models in" in printed) == (1, True)
     (tmp_path / "keys.json").unlink()
     code, printed = update(address, tmp_path)
     assert (code, "copy keys/000001.json of the release store there" in printed) == (1, True)

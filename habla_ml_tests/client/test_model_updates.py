@@ -16,6 +16,7 @@ from habla_ml.client.installed_models import InstalledModel
 from habla_ml.client.problems import DamagedDownloadError, ServiceUnreachableError, UntrustedReleaseError
 from habla_ml.client.signatures import count_valid_signatures
 from habla_ml.client.trusted_keys import get_keys_path
+from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore
 from habla_ml.release.channel import Delivery
 from habla_ml.release.keys import change_keys, create_keys
@@ -267,6 +268,9 @@ def test_a_download_goes_on_where_it_was_cut_off(publisher: ReleaseOrigin, devic
 
 def test_a_cdn_that_is_away_changes_nothing(publisher: ReleaseOrigin, device: PhoneUnderTest, tmp_path: Path) -> None:
     device.update()
+    with pytest.raises(InputError, match="wait until it ends"):
+        PhoneUnderTest(device.folder, "http://127.0.0.1:9", publisher.shipped)
+    device.close()
     away = PhoneUnderTest(device.folder, "http://127.0.0.1:9", publisher.shipped)
     with pytest.raises(ServiceUnreachableError):
         away.update()

@@ -6,9 +6,8 @@ repeated push changes nothing, and one after a kill finishes the work: files tha
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot
 from habla_ml.errors import CorpusError, ReleaseError
 from habla_ml.hub.repository import FileContent, HubRefs, HubRepository, open_repository
 from habla_ml.lake import Lake
+from habla_ml.process import hold_lock
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
@@ -45,21 +45,14 @@ class PushedSnapshot:
     """Whether this call made the tag."""
 
 
-@contextmanager
-def lock_hub_datasets(work_folder: Path) -> Iterator[None]:
-    """Hold the lock of pushes and of their erasure on this machine, which ends with the process.
-
-    Raises `CorpusError` if another process holds it.
-    """
-    work_folder.mkdir(parents=True, exist_ok=True)
-    with (work_folder / _LOCK_FILE).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CorpusError(
-                "another process pushes a dataset to the Hub or erases from it; wait until it ends, then run again"
-            ) from None
-        yield
+def lock_hub_datasets(work_folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of pushes and of their erasure on this machine; raises `CorpusError` if another process holds it."""
+    return hold_lock(
+        work_folder / _LOCK_FILE,
+        lambda holder: CorpusError(
+            f"another process pushes a dataset to the Hub or erases from it ({holder}); wait until it ends, then run again"
+        ),
+    )
 
 
 def open_dataset_repository(settings: Settings) -> HubRepository:
