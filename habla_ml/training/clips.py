@@ -20,6 +20,7 @@ import numpy as np
 from habla_ml.audio import SAMPLE_RATE, dequantise, quantise
 from habla_ml.audio.background_sounds import synthesise_random_background
 from habla_ml.corpus.snapshot import Utterance
+from habla_ml.training.schedule import ClipUse
 from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
 from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES
 
@@ -207,10 +208,9 @@ class ClipLoader:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.float32], list[int], int]:
-        """Return audio, labels and window (mel frames) of `(clip, n_frames)`."""
-        clip, n_frames = key
-        return self.clips.audio(clip), self.clips.label_ids(clip), n_frames
+    def __getitem__(self, use: ClipUse) -> tuple[NDArray[np.float32], list[int], int]:
+        """Return audio, labels and window (mel frames) of one use of a clip."""
+        return self.clips.audio(use.clip), self.clips.label_ids(use.clip), use.n_frames
 
     def collate(self, batch: Sequence[tuple[NDArray[np.float32], list[int], int]]) -> dict[str, torch.Tensor]:
         """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest]."""

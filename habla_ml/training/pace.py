@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from habla_ml.training.schedule import ClipUse
 from habla_ml.training.windows import FRAMES_PER_S
 
 if TYPE_CHECKING:
@@ -50,15 +51,15 @@ class Workload:
 
 
 def measure_workload(
-    batches: Iterable[Sequence[tuple[int, int]]], batches_per_step: int, durations_s: NDArray[np.float64]
+    batches: Iterable[Sequence[ClipUse]], batches_per_step: int, durations_s: NDArray[np.float64]
 ) -> Workload:
-    """Return the work of a run from the `(clip, n_frames)` keys of its batches and the duration of each clip."""
+    """Return the work of a run from the clips of its batches and the duration of each clip."""
     clips, speech_s, window_s, largest_s = [0], [0.0], [0.0], [0.0]
     found = iter(batches)
     while step := list(islice(found, batches_per_step)):
-        windows_s = [sum(n_frames for _, n_frames in batch) / FRAMES_PER_S for batch in step]
+        windows_s = [sum(use.n_frames for use in batch) / FRAMES_PER_S for batch in step]
         clips.append(sum(map(len, step)))
-        speech_s.append(sum(float(durations_s[clip]) for batch in step for clip, _ in batch))
+        speech_s.append(sum(float(durations_s[use.clip]) for batch in step for use in batch))
         window_s.append(sum(windows_s))
         largest_s.append(max(windows_s))
     return Workload(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, count, islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,27 @@ MAX_WINDOW_RATIO = 1.5
 """Longest window of a clip in a batch, relative to the shortest: with few clips, a smaller batch wastes less."""
 
 
+class ClipUse(NamedTuple):
+    """One use of a clip. Whatever is random in it depends only on the seed, the clip and the pass, so a run can resume."""
+
+    clip: int
+    n_frames: int
+    """Its encoder window, mel frames."""
+    pass_number: int
+    """The pass over the clips in which it is used, from 0."""
+
+
 @dataclass(frozen=True)
 class WindowedBatch:
     """Clips that share an encoder window of `n_frames` mel frames."""
 
     clips: tuple[int, ...]
     n_frames: int
+    pass_number: int = 0
+
+    def uses(self) -> list[ClipUse]:
+        """Return the keys of the batch for a `ClipLoader`."""
+        return [ClipUse(clip, self.n_frames, self.pass_number) for clip in self.clips]
 
 
 class StepSchedule:
@@ -98,7 +114,7 @@ class StepSchedule:
             *fill_batches(full, np.full(n_full, FULL_FRAMES), self._n_labels[full], most_frames),
             *fill_batches(by_window, self._window_frames[by_window], self._n_labels[by_window], most_frames),
         ]
-        return [batches[each] for each in rng.permutation(len(batches))]
+        return [replace(batches[each], pass_number=number) for each in rng.permutation(len(batches))]
 
     @cached_property
     def _window_frames(self) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ from habla_ml.training.pace import (
 )
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
-from habla_ml.training.schedule import StepSchedule
+from habla_ml.training.schedule import ClipUse, StepSchedule
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
 from habla_ml.training.trackers import build_tracker_callbacks
 from habla_ml.training.validation import plan_validation_batches
@@ -95,14 +95,14 @@ class PreparedRun:
     report_progress: Callable[[Progress], None]
     remedies: Remedies = _NO_REMEDIES
 
-    def batches(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield the clips that pass the model together, with their window in mel frames: `(clip, n_frames)`."""
+    def batches(self) -> Iterator[list[ClipUse]]:
+        """Yield the clips that pass the model together."""
         yield from ScheduledBatchSampler(self.schedule, self.recipe.gradient_accumulation)
 
 
 @dataclass(frozen=True)
 class ScheduledBatchSampler:
-    """Batch sampler with the `(clip, n_frames)` keys of each batch, from the first step on."""
+    """Batch sampler with the keys of each batch, from the first step on."""
 
     schedule: StepSchedule
     batches_per_step: int
@@ -110,10 +110,10 @@ class ScheduledBatchSampler:
     def __len__(self) -> int:
         return self.schedule.max_steps * self.batches_per_step
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[ClipUse]]:
         for step in islice(self.schedule.steps(), self.schedule.max_steps):
             for batch in step:
-                yield [(clip, batch.n_frames) for clip in batch.clips]
+                yield batch.uses()
 
 
 def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
@@ -175,7 +175,7 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
 
         def get_eval_dataloader(self, *_: Any) -> Any:
             batches = plan_validation_batches(run.validation.clips, run.recipe, run.remedies.batch_parts)
-            keys = [[(clip, batch.n_frames) for clip in batch.clips] for batch in batches]
+            keys = [batch.uses() for batch in batches]
             return DataLoader(run.validation, batch_sampler=keys, collate_fn=run.validation.collate)
 
         def compute_loss(

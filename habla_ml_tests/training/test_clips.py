@@ -8,6 +8,7 @@ from transformers import WhisperTokenizer
 from habla_ml.audio import quantise
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.training.clips import ClipLoader, NonSpeech, select_sample, select_session_share, write_clips
+from habla_ml.training.schedule import ClipUse
 from habla_ml.training.targets import TargetEncoder
 from habla_ml_tests.testing.base_model import BASE_MODEL
 
@@ -125,7 +126,7 @@ def test_the_validation_sample_does_not_depend_on_order(targets: TargetEncoder) 
 def test_a_batch_has_audio_of_the_window_and_padded_labels(targets: TargetEncoder, tmp_path: Path) -> None:
     clips = write_clips([make_utterance("a", 16_000), make_utterance("b", 8_000, "adiós")], targets, tmp_path / "clips")
     loader = ClipLoader(clips, targets)
-    batch = loader.collate([loader[0, 300], loader[1, 300]])
+    batch = loader.collate([loader[ClipUse(clip, 300, 0)] for clip in (0, 1)])
     assert batch["audio"].shape == (2, 48_000)
     assert np.array_equal(batch["audio"][1, :8_000].numpy(), clips.audio(1))
     assert not batch["audio"][1, 8_000:].any()

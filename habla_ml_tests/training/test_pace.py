@@ -10,6 +10,7 @@ from habla_ml.training import pace as pace_module
 from habla_ml.training.pace import PaceMeter, format_duration, measure_workload
 from habla_ml.training.process import main
 from habla_ml.training.recipe import Recipe
+from habla_ml.training.schedule import ClipUse
 from habla_ml_tests.testing.training_deployment import TrainingDeployment
 
 
@@ -33,7 +34,7 @@ class SteppedClock:
 @pytest.fixture
 def meter() -> PaceMeter:
     # Six steps of two batches: four short windows of 5 s (8 clips a step), then two full ones of 30 s (2 clips a step).
-    short, full = [[(clip, 500) for clip in range(4)]] * 2, [[(4, 3000)], [(5, 3000)]]
+    short, full = [[ClipUse(clip, 500, 0) for clip in range(4)]] * 2, [[ClipUse(4, 3000, 0)], [ClipUse(5, 3000, 0)]]
     return PaceMeter(measure_workload([*short * 4, *full * 2], 2, np.full(6, 3.0)), evaluate_every_steps=3)
 
 
@@ -73,7 +74,7 @@ def test_the_estimate_comes_once_after_three_steps_or_after_a_long_one(
     assert [each is not None for each in found] == [False, False, True, False, False]
     # 12 bytes for each of 1,000 parameters; the rest grows from batches of 20 s to those of 30 s.
     assert found[2].memory_bytes == 1_000_000 + 12_000 + 100_000 * 1.5
-    meter = PaceMeter(measure_workload([[(0, 3000)]] * 4, 1, np.full(1, 3.0)), 3)
+    meter = PaceMeter(measure_workload([[ClipUse(0, 3000, 0)]] * 4, 1, np.full(1, 3.0)), 3)
     meter.begin(0, ModelOfParameters())
     clock.now += 90.0
     meter.end_step()

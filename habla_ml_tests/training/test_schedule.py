@@ -109,6 +109,14 @@ def test_clips_of_one_window_meet_others_in_each_pass() -> None:
     assert len(batches) == len(set(batches)) == 2 * 64 / 4
 
 
+def test_each_use_of_a_clip_has_the_number_of_its_pass() -> None:
+    schedule = make_schedule([3.0] * 64, batch_s=16, windows={"full_share": 0}, epochs=2)
+    uses = [use for batch in list_batches(schedule) for use in batch.uses()]
+    assert sorted((use.clip, use.pass_number) for use in uses) == [
+        (clip, number) for clip in range(64) for number in (0, 1)
+    ]
+
+
 def test_epochs_become_steps_and_seconds_are_summed_over_clips() -> None:
     schedule = make_schedule([2.0] * 40, batch_s=4 * 2.56, windows={"full_share": 0}, epochs=3)
     assert schedule.max_steps == 3 * 40 / 4

@@ -109,7 +109,7 @@ def test_the_sampler_has_the_batches_of_the_steps_in_order(recipe: Recipe) -> No
     sampled = list(ScheduledBatchSampler(schedule, 2))
     assert len(sampled) == len(ScheduledBatchSampler(schedule, 2)) == 10
     batches = chain.from_iterable(islice(schedule.steps(), 5))
-    assert sampled == [[(clip, batch.n_frames) for clip in batch.clips] for batch in batches]
+    assert sampled == [batch.uses() for batch in batches]
 
 
 def test_training_lowers_the_loss_and_uses_the_windows_of_the_schedule(
