@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,8 @@ def train_command(
     ] = False,
     profile: Profile = None,
 ) -> None:
-    """Train a version on this machine without Dagster; the same command resumes it. Or estimate time and memory."""
+    """Train a version without Dagster, where `training.launch` says; the same command resumes it. Or estimate time and memory."""
+    from habla_ml.training.launch.command import build_command
     from habla_ml.training.process import main
 
     settings = open_context(profile).settings
@@ -33,5 +35,6 @@ def train_command(
         words += [] if value is None else [name, str(value)]
     words += ["--estimate"] if estimate else []
     words += ["--again"] if again else []
-    if code := main(words):
+    is_here = settings.training.launch.where == "here"
+    if code := main(words) if is_here else subprocess.run(build_command(settings, words), check=False).returncode:
         raise typer.Exit(code)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from habla_ml.settings.base import Cron, EnvironmentVariable, ExistingPath, Fraction, LocalPath, SettingsSection
 from habla_ml.settings.data import SpeechSources, StoreSettings
 from habla_ml.settings.hosted import HostedSettings
 from habla_ml.settings.hub import HubSettings
+
+
+class LaunchSettings(SettingsSection):
+    """Where a training runs: in one process `here`, or in several of one host by `torchrun`.
+
+    `processes` is their number; `auto` is one per GPU of this host, and one without a GPU.
+    """
+
+    where: Literal["here", "torchrun"] = "here"
+    processes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> Self:
+        if self.where == "here" and self.processes not in ("auto", 1):
+            raise ValueError(
+                f"where: here is one process, not {self.processes}; set where: torchrun or remove processes"
+            )
+        return self
 
 
 class TrainingSettings(SettingsSection):
@@ -19,7 +37,7 @@ class TrainingSettings(SettingsSection):
     `fine_tune_dataset.csv` or `.json`. `first_stage` is the speech of the recipe's section of that name, before the
     classroom speech. Neither may be the out-of-domain set, which measures forgetting. `continue_from` names the version in
     `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`. A training that would take
-    longer than `limit_h` hours is refused after its first steps; null is no limit.
+    longer than `limit_h` hours is refused after its first steps; null is no limit. `launch` says where it runs.
     """
 
     recipe: ExistingPath
@@ -27,6 +45,7 @@ class TrainingSettings(SettingsSection):
     first_stage: SpeechSources = ()
     limit_h: Annotated[float, Field(gt=0)] | None = 48.0
     continue_from: Literal["newest"] | Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")] | None = None
+    launch: LaunchSettings = LaunchSettings()
 
 
 class CorpusWordSettings(SettingsSection):

@@ -24,6 +24,7 @@ from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import Settings, load_settings
+from habla_ml.training.exit_codes import EXIT_ENVIRONMENT
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
 from habla_ml.training.faults import explain_fault
 from habla_ml.training.plan import (
@@ -43,8 +44,6 @@ from habla_ml.training.trackers import open_trackers, require_trackers
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 
-EXIT_ENVIRONMENT: Final = 75
-"""Exit code after a fault of the environment, such as a full disk: EX_TEMPFAIL of sysexits.h."""
 _NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
 """The version of an estimate that names none; it is never pinned."""

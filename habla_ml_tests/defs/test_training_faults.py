@@ -10,7 +10,7 @@ import pytest
 
 from habla_ml.defs.models.checkpoint import run_training_process
 from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG, record_fault
-from habla_ml.training.process import EXIT_ENVIRONMENT
+from habla_ml.training.exit_codes import EXIT_ENVIRONMENT
 from habla_ml_tests.defs.conftest import DagsterDeployment
 
 

@@ -1,7 +1,6 @@
 """`fine_tuned_checkpoint`: a model version, trained in its own process through Dagster Pipes."""
 
 import signal
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -91,7 +90,7 @@ def run_training_process(command: list[str], context: dg.AssetExecutionContext) 
         TrainingInterruptedError: Its environment ended it.
         TrainingKilledError: It was killed.
     """
-    from habla_ml.training.process import EXIT_ENVIRONMENT
+    from habla_ml.training.exit_codes import EXIT_ENVIRONMENT, EXIT_KILLED
 
     reader = WholeLineMessageReader(partial(_observe_progress, context))
     try:
@@ -102,7 +101,7 @@ def run_training_process(command: list[str], context: dg.AssetExecutionContext) 
                 "the training process ended for a fault of its environment, which its output names; the next run "
                 "resumes at the last checkpoint"
             ) from error
-        if str(error).endswith(f" failed with code {-signal.SIGKILL}"):
+        if str(error).endswith((f" failed with code {-signal.SIGKILL}", f" failed with code {EXIT_KILLED}")):
             raise TrainingKilledError(
                 "the training process was killed, probably because the machine has too little memory; free memory or lower the "
                 "batch size in the recipe of the next version. The next run resumes at the last checkpoint"
@@ -118,6 +117,7 @@ def _observe_progress(context: dg.AssetExecutionContext, figures: dict[str, int 
 
 
 def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:
+    from habla_ml.training.launch.command import build_command
     from habla_ml.training.plan import write_recipe_file
 
     options = {
@@ -128,7 +128,7 @@ def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> lis
         "--out": settings.work_folder / "training" / plan.version,
     }
     words = [str(word) for option in options.items() for word in option]
-    return [sys.executable, "-m", "habla_ml.training", *words]
+    return build_command(settings, words)
 
 
 def _plot_curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
