@@ -57,7 +57,7 @@ def train_first_stage(
     folder = RunFolder(work_folder, identity)
 
     def report_progress(update: Progress) -> None:
-        progress(replace(update, message=f"first stage: {update.message}"))
+        progress(replace(update, message=f"first stage: {update.message}", is_first_stage=True))
 
     record = read_first_stage_record(lake, identity)
     if record is not None:

@@ -48,7 +48,7 @@ _NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
 """The version of an estimate that names none; it is never pinned."""
 _OBSERVATION_INTERVAL_S: Final = 60.0
-_PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
+PIPES_VARIABLE: Final = "DAGSTER_PIPES_CONTEXT"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,25 +61,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.version is None and not options.estimate:
         parser.error("--version is required, except with --estimate")
-    is_in_pipes = _PIPES_VARIABLE in os.environ
-    if options.die_with_parent or is_in_pipes:
-        # SIGKILL is safe: publishing is atomic, and a run resumes from its last checkpoint.
-        die_with_parent(os.getppid())
-    keep_freed_memory()
-    _quiet_libraries()
-    try:
-        if is_in_pipes:
+    prepare_process(die_with_its_parent=options.die_with_parent)
+
+    def act() -> None:
+        if PIPES_VARIABLE in os.environ:
             _train_in_pipes(options)
         elif options.estimate:
             _estimate(options)
         else:
             record, _ = _run_training(options, _print_progress)
             print(record.model_dump_json(indent=2, exclude={"losses"}))
+
+    return report_errors(act, options.out)
+
+
+def prepare_process(*, die_with_its_parent: bool) -> None:
+    """Prepare this process for trainings; one of Dagster always ends with its parent."""
+    if die_with_its_parent or PIPES_VARIABLE in os.environ:
+        # SIGKILL is safe: publishing is atomic, and a run resumes from its last checkpoint.
+        die_with_parent(os.getppid())
+    keep_freed_memory()
+    _quiet_libraries()
+
+
+def report_errors(act: Callable[[], None], folder: Path) -> int:
+    """Call `act`, print its error with advice about `folder`, and return the exit code of the process."""
+    try:
+        act()
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_ENVIRONMENT if classify_fault(error) == "environment" else 1
     except Exception as error:
-        explained = explain_fault(error, options.out)
+        explained = explain_fault(error, folder)
         if explained is None:
             raise
         traceback.print_exc()
@@ -221,7 +234,7 @@ def _build_labels(job: _Job) -> dict[str, str]:
         "lineage": job.settings.command("lineage", job.plan.version),
         "report": f"{job.settings.service.address}/reports/{job.plan.version}",
     }
-    if _PIPES_VARIABLE in os.environ:
+    if PIPES_VARIABLE in os.environ:
         from dagster_pipes import PipesContext
 
         labels["dagster_run"] = PipesContext.get().run_id

@@ -56,6 +56,7 @@ class RunFolder:
     """The files of one run, inside the caller's work folder."""
 
     def __init__(self, work_folder: Path, identity: RunIdentity) -> None:
+        self.identity = identity
         self.root = work_folder / identity.digest[:16]
         self.clips = self.root / "clips"
         """Decoded audio and labels for training; `validation` has those for validation."""

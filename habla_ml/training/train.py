@@ -19,7 +19,7 @@ from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.process import hold_lock
-from habla_ml.training.base_model import resolve_base_model
+from habla_ml.training.base_model import WhisperBaseModel, resolve_base_model
 from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
 from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON_SPEECH
 from habla_ml.training.extra_speech import ExtraSpeech
@@ -61,12 +61,7 @@ def train_version(
             another run moved the pointer.
     """
     base = resolve_base_model(recipe)
-    stage = None
-    if recipe.first_stage is not None:
-        stage = RunIdentity.of_first_stage(recipe, base, extra_speech.first_stage)
-        if not again and (reused := find_first_stage(lake, stage)) is not None:
-            stage = reused.identity
-    identity = RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage, extra_speech.excluded_sounds)
+    stage, identity = identify_training(lake, snapshot, recipe, base, extra_speech, again=again)
     with lock_work_folder(work_folder):
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         published = read_training_record(lake, version)
@@ -75,23 +70,61 @@ def train_version(
             return published
         for each in filter(None, (stage, identity)):
             handle_foreign_runs(work_folder, each, discard=again)
-        first = None
-        if stage is not None:
-            first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, work_folder, progress)
         folder = RunFolder(work_folder, identity)
-        continued = None if recipe.start is None else read_start(lake, recipe.start)
-        if not folder.finished.exists():
-            earlier = first or continued
-            start = base.folder if earlier is None else lake.checkout_tree(earlier.tree, folder.start)
-            check_same_shape(base, start)
-            training_data = build_training_data(
-                lake, snapshot, recipe, extra_speech.replay, extra_speech.excluded_sounds
-            )
-            finish_run(recipe, identity, base, start, training_data, folder, progress)
-        record = _publish_version(lake, version, folder, seen, (first, continued), extra_speech)
+        earlier = train_in_folder(lake, snapshot, recipe, base, stage, folder, progress, extra_speech)
+        record = _publish_version(lake, version, folder, seen, earlier, extra_speech)
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
+
+
+def identify_training(
+    lake: Lake,
+    snapshot: Snapshot,
+    recipe: Recipe,
+    base: WhisperBaseModel,
+    extra_speech: ExtraSpeech,
+    *,
+    again: bool = False,
+) -> tuple[RunIdentity | None, RunIdentity]:
+    """Return the identities of the first stage, if the recipe has one, and of the run on classroom data.
+
+    Unless `again`, a published first stage of other code, packages or machine is used.
+    """
+    stage = None
+    if recipe.first_stage is not None:
+        stage = RunIdentity.of_first_stage(recipe, base, extra_speech.first_stage)
+        if not again and (reused := find_first_stage(lake, stage)) is not None:
+            stage = reused.identity
+    sounds = extra_speech.excluded_sounds
+    return stage, RunIdentity.of(recipe, snapshot.id, base, extra_speech.replay, stage, sounds)
+
+
+def train_in_folder(
+    lake: Lake,
+    snapshot: Snapshot,
+    recipe: Recipe,
+    base: WhisperBaseModel,
+    stage: RunIdentity | None,
+    folder: RunFolder,
+    progress: Callable[[Progress], None],
+    extra_speech: ExtraSpeech,
+) -> tuple[FirstStageRecord | None, StartRecord | None]:
+    """Train to `folder.finished`, if it does not exist; return the first stage and the model that the run continued from.
+
+    The caller holds the lock of the work folder. Only a first stage is published.
+    """
+    first = None
+    if stage is not None:
+        first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, folder.root.parent, progress)
+    continued = None if recipe.start is None else read_start(lake, recipe.start)
+    if not folder.finished.exists():
+        earlier = first or continued
+        start = base.folder if earlier is None else lake.checkout_tree(earlier.tree, folder.start)
+        check_same_shape(base, start)
+        training_data = build_training_data(lake, snapshot, recipe, extra_speech.replay, extra_speech.excluded_sounds)
+        finish_run(recipe, folder.identity, base, start, training_data, folder, progress)
+    return first, continued
 
 
 def _is_published(record: TrainingRecord, identity: RunIdentity, stage: RunIdentity | None, *, again: bool) -> bool:

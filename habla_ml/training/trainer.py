@@ -75,6 +75,7 @@ class Progress:
     elapsed_s: float = 0.0
     pace: Pace | None = None
     estimate: RunEstimate | None = None
+    is_first_stage: bool = False
 
 
 @dataclass(frozen=True)
