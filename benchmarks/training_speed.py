@@ -21,7 +21,7 @@ from transformers import TrainerCallback, WhisperConfig, WhisperFeatureExtractor
 import habla_ml
 from habla_ml.audio import SAMPLE_RATE
 from habla_ml.training.base_model import resolve_base_model
-from habla_ml.training.clips import ClipLoader, ClipStore
+from habla_ml.training.clips import ClipLoader, ClipStore, build_training_loader
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import load_feature_extractor, load_tokenizer, prepare_trainable_model
 from habla_ml.training.recipe import Recipe
@@ -87,16 +87,16 @@ def make_training(recipe: Recipe, clips: ClipStore, folder: Path) -> tuple[Any, 
     """Return the product's own trainer over the clips, and its schedule."""
     base = resolve_base_model(recipe)
     targets = TargetEncoder(load_tokenizer(base))
-    loader = ClipLoader(clips, targets)
+    extractor = load_feature_extractor(base)
     schedule = StepSchedule(clips.durations_s.tolist(), clips.label_counts.tolist(), recipe)
     run = PreparedRun(
         recipe=recipe,
         identity=RunIdentity.of(recipe, "", base),
         schedule=schedule,
         evaluate_every_steps=schedule.max_steps,
-        train=loader,
-        validation=loader,
-        extractor=load_feature_extractor(base),
+        train=build_training_loader(clips, targets, recipe, extractor.feature_size),
+        validation=ClipLoader(clips, targets),
+        extractor=extractor,
         targets=targets,
         checkpoints=folder / "checkpoints",
         tensorboard=folder / "tensorboard",

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from habla_ml.audio import SAMPLE_RATE, dequantise, quantise
 from habla_ml.audio.background_sounds import synthesise_random_background
 from habla_ml.corpus.snapshot import Utterance
+from habla_ml.training.augmentation import Augmentation
+from habla_ml.training.augmenter import Augmenter
+from habla_ml.training.recipe import Recipe
 from habla_ml.training.schedule import ClipUse
+from habla_ml.training.spec_augment import FeatureMasker
 from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
 from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES
 
@@ -198,30 +203,61 @@ def _encode_usable(
             skipped[str(reason)] += 1
 
 
+class ClipSample(NamedTuple):
+    """One use of a clip, as read."""
+
+    audio: NDArray[np.float32]
+    labels: list[int]
+    n_frames: int
+    """Its window, mel frames."""
+    masked: NDArray[np.bool_] | None
+    """Its masked features, [mels, frames of the window]; None without SpecAugment."""
+
+
 @dataclass(frozen=True)
 class ClipLoader:
-    """Dataset and collate function of a `DataLoader`."""
+    """Dataset and collate function of a `DataLoader`; without augmenter and masker, it reads the clips as they are."""
 
     clips: ClipStore
     targets: TargetEncoder
+    augmenter: Augmenter | None = None
+    masker: FeatureMasker | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, use: ClipUse) -> tuple[NDArray[np.float32], list[int], int]:
-        """Return audio, labels and window (mel frames) of one use of a clip."""
-        return self.clips.audio(use.clip), self.clips.label_ids(use.clip), use.n_frames
+    def __getitem__(self, use: ClipUse) -> ClipSample:
+        """Return one use of a clip."""
+        audio = self.clips.audio(use.clip) if self.augmenter is None else self.augmenter.read(use)
+        n_clip_frames = math.ceil(len(audio) / FRAME_SAMPLES)
+        masked = None if self.masker is None else self.masker.draw(use, n_clip_frames)
+        return ClipSample(audio, self.clips.label_ids(use.clip), use.n_frames, masked)
 
-    def collate(self, batch: Sequence[tuple[NDArray[np.float32], list[int], int]]) -> dict[str, torch.Tensor]:
-        """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest]."""
+    def collate(self, batch: Sequence[ClipSample]) -> dict[str, torch.Tensor]:
+        """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest].
+
+        With SpecAugment, `masked` [clips, mels, frames of the window] too.
+        """
         import torch
 
-        padded = self.targets.pad([ids for _, ids, _ in batch])
-        audio = np.zeros((len(batch), batch[0][2] * FRAME_SAMPLES), np.float32)
-        for row, (samples, _, _) in zip(audio, batch, strict=True):
-            row[: len(samples)] = samples
+        padded = self.targets.pad([each.labels for each in batch])
+        audio = np.zeros((len(batch), batch[0].n_frames * FRAME_SAMPLES), np.float32)
+        for row, each in zip(audio, batch, strict=True):
+            row[: len(each.audio)] = each.audio
+        masks = [each.masked for each in batch if each.masked is not None]
         return {
             "audio": torch.from_numpy(audio),
             "labels": torch.from_numpy(padded.labels),
             "decoder_input_ids": torch.from_numpy(padded.decoder_input_ids),
+            **({"masked": torch.from_numpy(np.stack(masks))} if masks else {}),
         }
+
+
+def build_training_loader(clips: ClipStore, targets: TargetEncoder, recipe: Recipe, n_mels: int) -> ClipLoader:
+    """Return the loader of a run, with the augmentation and the SpecAugment of its recipe."""
+    augmenter = masker = None
+    if recipe.augmentation != Augmentation():
+        augmenter = Augmenter(recipe.augmentation, recipe.seed, clips.durations_s, clips.n_speech, clips.audio)
+    if recipe.spec_augment is not None:
+        masker = FeatureMasker(recipe.spec_augment, recipe.seed, n_mels)
+    return ClipLoader(clips, targets, augmenter, masker)

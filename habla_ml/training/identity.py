@@ -16,7 +16,7 @@ from habla_ml.training.device import describe_attention, name_device, resolve_pr
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.targets import LABEL_SEMANTICS
 
-TRAINING_CODE: Final = "0.2.0"
+TRAINING_CODE: Final = "0.3.0"
 """Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
 other weights: no unfinished run is then resumed with other code. A published version is not trained again. The commit is no
 part of the identity, since most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""

@@ -49,8 +49,7 @@ def prepare_trainable_model(recipe: Recipe, start: Path) -> Any:
     model.generation_config.language = "es"
     model.generation_config.task = "transcribe"
     model.generation_config.forced_decoder_ids = None
-    if recipe.spec_augment is not None:
-        model.config.update({"apply_spec_augment": True, **recipe.spec_augment.model_dump()})
+    model.config.apply_spec_augment = False  # the clips of a batch have masks of their own
     if recipe.parts == "encoder":
         model.model.decoder.requires_grad_(False)
     return model if recipe.lora is None else _add_adapters(model, recipe.lora)

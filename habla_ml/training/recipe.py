@@ -15,6 +15,7 @@ from habla_ml.errors import SettingsError
 from habla_ml.lake import compute_digest
 from habla_ml.settings.hub import HubName
 from habla_ml.settings.yaml_files import format_validation_errors, read_mapping
+from habla_ml.training.augmentation import Augmentation
 from habla_ml.training.trackers import Tracker
 
 _HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -77,9 +78,10 @@ class Lora(_Section):
 
 
 class SpecAugment(_Section):
-    """SpecAugment (Park et al. 2019): masked time spans and mel bands during training.
+    """SpecAugment (Park et al. 2019): masked time spans and mel bands of the clips during training.
 
-    The keys are those of Transformers' Whisper configuration; lengths are in mel frames of 10 ms and in mel bands.
+    The keys are those of Transformers' Whisper configuration; lengths are in mel frames of 10 ms and in mel bands. Padding is
+    never masked.
     """
 
     mask_time_prob: ShareBelowOne = 0.05
@@ -111,6 +113,7 @@ class FirstStage(_Section):
     batch_s: AboveZero | None = None
     gradient_accumulation: Positive | None = None
     windows: Windows | None = None
+    augmentation: Augmentation | None = None
     spec_augment: SpecAugment | None = None
     evaluations_per_epoch: AboveZero | None = None
     min_evaluations: Positive | None = None
@@ -173,6 +176,7 @@ class Recipe(_Section):
     """Batches of an optimiser step, which divide `batch_s`. Each has its own window, so a step mixes clips of different
     lengths. More batches need less memory."""
     windows: Windows = Windows()
+    augmentation: Augmentation = Augmentation()
     spec_augment: SpecAugment | None = None
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train split's sessions, for a learning curve; a smaller share is a subset of a larger one."""

@@ -26,7 +26,7 @@ from habla_ml.training.checkpoints import (
     find_latest_checkpoint,
     get_checkpoint_folder,
 )
-from habla_ml.training.clips import ClipLoader, NonSpeech, write_clips
+from habla_ml.training.clips import ClipLoader, NonSpeech, build_training_loader, write_clips
 from habla_ml.training.device import describe_device, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.model_folder import (
@@ -180,14 +180,15 @@ def prepare_run(
         f"{schedule.max_steps} steps"
     )
     progress(Progress(message, max_steps=schedule.max_steps))
+    extractor = load_feature_extractor(base)
     return PreparedRun(
         recipe=recipe,
         identity=identity,
         schedule=schedule,
         evaluate_every_steps=plan.every_steps,
-        train=ClipLoader(train, targets),
+        train=build_training_loader(train, targets, recipe, extractor.feature_size),
         validation=ClipLoader(validation, targets),
-        extractor=load_feature_extractor(base),
+        extractor=extractor,
         targets=targets,
         checkpoints=folder.checkpoints,
         tensorboard=folder.tensorboard,

@@ -108,17 +108,19 @@ class StepSchedule:
         order = rng.permutation(len(self._durations_s))
         n_full = self._count_full_clips(number + 1) - self._count_full_clips(number)
         full, short = order[:n_full], order[n_full:]
-        by_window = short[np.argsort(self._window_frames[short], kind="stable")]
+        speeds = self._recipe.augmentation.draw_speeds(self._recipe.seed, number, self._durations_s)
+        frames = fit_windows(self._durations_s / speeds, self._recipe)
+        by_window = short[np.argsort(frames[short], kind="stable")]
         most_frames = self._recipe.batch_s * FRAMES_PER_S / self._recipe.gradient_accumulation
         batches = [
             *fill_batches(full, np.full(n_full, FULL_FRAMES), self._n_labels[full], most_frames),
-            *fill_batches(by_window, self._window_frames[by_window], self._n_labels[by_window], most_frames),
+            *fill_batches(by_window, frames[by_window], self._n_labels[by_window], most_frames),
         ]
         return [replace(batches[each], pass_number=number) for each in rng.permutation(len(batches))]
 
     @cached_property
     def _window_frames(self) -> NDArray[np.int64]:
-        """Shortest window of each clip, mel frames."""
+        """Shortest window of each clip at its own speed, mel frames."""
         return fit_windows(self._durations_s, self._recipe)
 
     def _count_full_clips(self, passes: int) -> int:

@@ -183,6 +183,8 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             features = self.log_mel(inputs["audio"])
+            if "masked" in inputs:
+                features = features.masked_fill(inputs["masked"], 0.0)  # about the mean of Whisper's features
             n_frames = features.shape[-1]
             with limit_encoder_window(self._prepare_bare_model(n_frames).get_encoder(), n_frames):
                 outputs = model(input_features=features, decoder_input_ids=inputs["decoder_input_ids"], use_cache=False)

@@ -1,5 +1,3 @@
-import json
-
 import torch
 
 from habla_ml.training.base_model import resolve_base_model
@@ -20,19 +18,8 @@ def test_parts_encoder_trains_the_encoder_and_nothing_of_the_decoder():
     assert not model.proj_out.weight.requires_grad
 
 
-def test_spec_augment_masks_features_in_training_but_not_in_decoding():
+def test_transformers_masks_nothing_since_the_clips_have_masks_of_their_own():
     hidden = make_recipe(spec_augment={"mask_time_prob": 0.5})
     model = prepare_trainable_model(hidden, resolve_base_model(hidden).folder)
-    assert model.config.apply_spec_augment
     features = torch.ones(2, model.config.num_mel_bins, 600)
-    assert torch.equal(model.eval().model._mask_input_features(features.clone()), features)
-    assert not torch.equal(model.train().model._mask_input_features(features.clone()), features)
-
-
-def test_without_spec_augment_the_base_config_is_unchanged():
-    plain = make_recipe()
-    base = resolve_base_model(plain)
-    config = json.loads((base.folder / "config.json").read_text("utf-8"))
-    assert prepare_trainable_model(plain, base.folder).config.apply_spec_augment is config.get(
-        "apply_spec_augment", False
-    )
+    assert torch.equal(model.train().model._mask_input_features(features.clone()), features)

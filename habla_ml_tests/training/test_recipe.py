@@ -52,12 +52,19 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
         ({"windows": {"step_s": 0.65}}, r"key windows: step_s 0\.65 is no multiple of 0\.02 s"),
         ({"windows": {"full_share": 1.1}}, r"key windows\.full_share: is 1\.1: .*less than or equal to 1"),
         (
+            {"augmentation": {"speed": {"factor": [1.1, 0.9]}}},
+            r"speed\.factor: .*\[1\.1, 0\.9\] is no range within 0\.5 to 2; write the lower bound first",
+        ),
+        ({"augmentation": {"noise": {"snr_db": [-40, 0]}}}, r"\[-40, 0\] is no range within -10 to 60"),
+        ({"augmentation": {"pitch": {"probability": 0}}}, r"augmentation\.pitch\.probability: is 0: .*greater than 0"),
+        ({"augmentation": {"echo": {}}}, r"augmentation\.echo: is unknown; keys here are gain, noise, pitch, rever"),
+        (
             {"spec_augment": {"mask_time": 5}},
             r"spec_augment\.mask_time: is unknown; keys here are mask_feature_length, mask_feature_prob, mask_time_l",
         ),
         (
             {"first_stage": {"seed": 5}},
-            r"key first_stage\.seed: is unknown; keys here are batch_s, early_stopping",
+            r"key first_stage\.seed: is unknown; keys here are augmentation, batch_s",
         ),
         (
             {"first_stage": {"max_steps": 5, "spec_augment": {"r": 4}}},
