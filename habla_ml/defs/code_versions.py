@@ -57,8 +57,10 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "corpus_report": AssetCode("1", ("corpus.quality", "corpus.report", "corpus.report_page")),
     "erased_contributors": AssetCode("2", ("erasure",)),
     "fine_tuned_checkpoint": AssetCode(
-        "2",
+        "3",
         (
+            "training.augmentation",
+            "training.augmenter",
             "training.checkpoints",
             "training.clips",
             "training.device",
@@ -73,6 +75,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.start",
             "training.run",
             "training.schedule",
+            "training.spec_augment",
             "training.targets",
             "training.train",
             "training.trainer",
