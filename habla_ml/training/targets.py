@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LABEL_SEMANTICS = "es-transcribe-notimestamps/1"
+LABEL_SEMANTICS = "es-transcribe-notimestamps/2"
 """Version of the label semantics, part of every run's identity. Bump it when `TargetEncoder.encode` changes."""
 MAX_DECODER_POSITIONS = 448
 """Whisper's decoder positions, including prompt and end token."""
@@ -26,6 +26,8 @@ IGNORED_LABEL = -100
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
 """Names of the same token in tokenizers of different years."""
 _PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
+_OPENAI_TEXT_TOKENS = 50_257
+"""Text tokens of OpenAI's multilingual vocabulary, in every size of Whisper."""
 
 
 class TargetEncoder:
@@ -43,6 +45,7 @@ class TargetEncoder:
         self._no_speech = next((known[token] for token in _NO_SPEECH if token in known), None)
         self.end_id: int = known["<|endoftext|>"]
         self.start_id: int = known["<|startoftranscript|>"]
+        self._before_text = " " if self.end_id == _OPENAI_TEXT_TOKENS else ""
 
     @property
     def n_pieces(self) -> int:
@@ -52,12 +55,14 @@ class TargetEncoder:
     def encode(self, sentence: str) -> tuple[int, ...]:
         """Return the labels of one sentence; raises `UntrainableSentenceError` if it cannot be a target.
 
-        The text has no leading space, as in Hugging Face's fine-tuning recipe.
+        OpenAI's models begin each text with a space, so the targets for their vocabulary do too. Hugging Face's fine-tuning
+        recipe leaves it out, and whisper-base then needs 9.3 nats in place of 2.4 for the first token. The demo's base model
+        was trained without the space.
         """
         text = sentence.strip()
         if not text:
             raise UntrainableSentenceError("empty sentence")
-        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        ids = self._tokenizer.encode(f"{self._before_text}{text}", add_special_tokens=False)
         if any(each >= self.end_id for each in ids):
             raise UntrainableSentenceError("sentence holds a special token")
         labels = (*self._prompt, *ids, self.end_id)

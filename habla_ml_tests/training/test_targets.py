@@ -121,3 +121,17 @@ def test_a_tokenizer_without_spanish_is_refused() -> None:
     plain = WhisperTokenizer(vocab={"a": 0, "<|endoftext|>": 1}, merges=[])
     with pytest.raises(TrainingError, match=r"<\|es\|>.*multilingual"):
         TargetEncoder(plain)
+
+
+def test_with_openais_vocabulary_the_text_begins_with_a_space_as_in_its_training(targets: TargetEncoder) -> None:
+    """The demo's base model was trained without the space."""
+    letters = {letter: at for at, letter in enumerate(("h", "o", "l", "a", "Ġ"))}
+    filler = {f"filler{at}": at for at in range(len(letters), 50_257)}
+    tokens = ("<|endoftext|>", "<|startoftranscript|>", "<|es|>", "<|transcribe|>", "<|notimestamps|>")
+    special = {token: 50_257 + at for at, token in enumerate(tokens)}
+    tokenizer = WhisperTokenizer(vocab={**letters, **filler, **special}, merges=[])
+    openai = TargetEncoder(tokenizer)
+    labels = openai.encode("  hola ")
+    assert openai.pieces(labels) == (4, 0, 1, 2, 3)
+    assert openai.decode(openai.pieces(labels)) == "hola"
+    assert targets.pieces(targets.encode("hola")) == targets.pieces(targets.encode(" hola"))
