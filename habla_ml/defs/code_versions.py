@@ -61,6 +61,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
         (
             "training.augmentation",
             "training.augmenter",
+            "training.averaging",
             "training.checkpoints",
             "training.clips",
             "training.device",

@@ -24,6 +24,8 @@ from habla_ml.training.identity import RunIdentity
 
 _CHECKPOINT_PREFIX = "checkpoint-"
 STAMP_FILE = "habla_ml.json"
+_OPTIMISER_FILE = "optimizer.pt"
+"""Twice as large as the trained weights, and needed to resume."""
 _NON_WORD_CHARACTERS = re.compile(r"[^\w\s]|_")
 
 
@@ -88,7 +90,7 @@ def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
 
 
 def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
-    """Return the latest complete checkpoint in `folder`, and delete incomplete ones.
+    """Return the latest complete checkpoint in `folder` that can be resumed, and delete incomplete ones.
 
     Raises:
         TrainingError: A complete checkpoint belongs to another run.
@@ -98,8 +100,10 @@ def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | 
         if not (path / STAMP_FILE).exists():
             shutil.rmtree(path)
             continue
-        stamps[path] = CheckpointStamp.model_validate_json((path / STAMP_FILE).read_bytes())
-        identity.check_same_run(stamps[path].identity, str(path))
+        stamp = CheckpointStamp.model_validate_json((path / STAMP_FILE).read_bytes())
+        identity.check_same_run(stamp.identity, str(path))
+        if (path / _OPTIMISER_FILE).exists():
+            stamps[path] = stamp
     if not stamps:
         return None
     path, stamp = max(stamps.items(), key=lambda each: each[1].step)
@@ -108,11 +112,13 @@ def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | 
 
 
 def prune_checkpoints(folder: Path, keep: set[int]) -> None:
-    """Delete all checkpoints in `folder` except those of the steps in `keep`."""
+    """Delete all checkpoints in `folder` except those of the steps in `keep`; only the last of them keeps its optimiser."""
     kept = {get_checkpoint_folder(folder, step) for step in keep}
     for path in folder.glob(f"{_CHECKPOINT_PREFIX}*"):
         if path not in kept:
             shutil.rmtree(path)
+    for step in sorted(keep)[:-1]:
+        (get_checkpoint_folder(folder, step) / _OPTIMISER_FILE).unlink(missing_ok=True)
 
 
 def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
@@ -140,8 +146,13 @@ def compute_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]
 
 
 def find_best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
-    """Return the point with the lowest WER, then the lowest loss, then the earliest step."""
-    return min(curve, key=lambda point: (point.wer, point.loss, point.step))
+    """Return the first of the ranked points."""
+    return rank_points(curve)[0]
+
+
+def rank_points(curve: Sequence[ValidationPoint]) -> list[ValidationPoint]:
+    """Return the points by the lowest WER, then the lowest loss, then the earliest step."""
+    return sorted(curve, key=lambda point: (point.wer, point.loss, point.step))
 
 
 def is_patience_exhausted(curve: Sequence[ValidationPoint], patience: int) -> bool:

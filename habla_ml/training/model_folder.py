@@ -79,6 +79,16 @@ def _ignore_renamed_attribute() -> Iterator[None]:
         yield
 
 
+def load_trained_model(checkpoint: Path, start: Path) -> Any:
+    """Load the weights of a checkpoint in float32; its adapters, if it has any, are merged into the model in `start`."""
+    if not (checkpoint / "adapter_config.json").exists():
+        return load_whisper_model(checkpoint)
+    from peft import PeftModel
+
+    with _ignore_renamed_attribute():
+        return PeftModel.from_pretrained(load_whisper_model(start), checkpoint).merge_and_unload()
+
+
 def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, base_share: float, folder: Path) -> None:
     """Write a folder with everything that converters and servers need, and no training state, byte for byte reproducible.
 
@@ -90,13 +100,7 @@ def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, ba
     """
     import torch
 
-    if (checkpoint / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        with _ignore_renamed_attribute():
-            model = PeftModel.from_pretrained(load_whisper_model(start), checkpoint).merge_and_unload()
-    else:
-        model = load_whisper_model(checkpoint)
+    model = load_trained_model(checkpoint, start)
     if base_share:
         with torch.no_grad():
             originals = load_whisper_model(base.folder).parameters()

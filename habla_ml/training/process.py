@@ -114,6 +114,7 @@ def build_asset_metadata(
         "train_loss": ("float", record.losses[-1].loss),
         "steps": ("int", record.steps),
         "best_step": ("int", record.best_step),
+        "averaged_steps": ("json", list(record.averaged_steps)),
         "train_hours": ("float", record.train_hours),
         "hours_heard": ("float", record.processed_hours),
         "wall_s": ("float", record.wall_s),

@@ -119,6 +119,7 @@ class FirstStage(_Section):
     min_evaluations: Positive | None = None
     evaluate_every_steps: Positive | None = None
     early_stopping_patience: Positive | None = None
+    average_checkpoints: Positive | None = None
     validation_clips: Positive | None = None
 
 
@@ -193,6 +194,8 @@ class Recipe(_Section):
     evaluate_every_steps: Positive | None = None
     """A fixed cadence in place of the two keys above."""
     early_stopping_patience: Positive = 3
+    average_checkpoints: Positive = 1
+    """Publish the mean weights of so many best validated checkpoints, if it validates no worse than the best one."""
     validation_clips: Positive = 256
     """Most clips of a validation; fewer where they would take more than 5 % of the training."""
     log_every_steps: Positive = 10

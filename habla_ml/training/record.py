@@ -48,10 +48,16 @@ class TrainedRun(BaseModel):
     """The code of all attempts, the oldest first; several where an attempt resumed under other code."""
     remedies: Remedies = Remedies()
     """How a part of the run differed from its recipe."""
+    averaged_steps: tuple[int, ...] = ()
+    """Steps whose mean weights are published, the best first; empty for those of `best_step` alone."""
+    average: ValidationPoint | None = None
+    """The evaluation of the mean weights."""
 
     @property
     def best(self) -> ValidationPoint:
         """The evaluation of the published weights."""
+        if self.average is not None:
+            return self.average
         return next(point for point in self.validation if point.step == self.best_step)
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import TrainingError
+from habla_ml.training.averaging import average_best
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
     STAMP_FILE,
@@ -43,7 +44,7 @@ from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.validation import plan_validation
 
-_SCRATCH_NAMES: Final = ("checkpoints", "clips", "validation", "start", "finished")
+_SCRATCH_NAMES: Final = ("averaged", "checkpoints", "clips", "validation", "start", "finished")
 """Folders of a run that its published model no longer needs."""
 
 
@@ -65,6 +66,8 @@ class RunFolder:
         """The initial model after a first stage."""
         self.checkpoints = self.root / "checkpoints"
         """Checkpoints with optimiser state, for resuming."""
+        self.averaged = self.root / "averaged"
+        """The mean of checkpoints, if it is published."""
         self.tensorboard = self.root / "tensorboard"
         """Event files; kept after publishing."""
         self.finished = self.root / "finished"
@@ -136,13 +139,21 @@ def finish_run(
         torch.set_num_threads(recipe.threads)
     run = prepare_run(recipe, identity, base, training_data, folder, progress)
     trained = _train_to_end(run, base, start, training_data.general_speech)
+    trained, best = _choose_weights(run, trained, start, folder)
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
         shutil.rmtree(leftover)
-    best = get_checkpoint_folder(folder.checkpoints, trained.best_step)
     write_model_folder(best, start, base, recipe.base_share, attempt / "checkpoint")
     (attempt / "run.json").write_text(trained.model_dump_json(indent=2), "utf-8")
     attempt.rename(folder.finished)
+
+
+def _choose_weights(run: PreparedRun, trained: TrainedRun, start: Path, folder: RunFolder) -> tuple[TrainedRun, Path]:
+    """Return the run with the weights to publish, and their folder: those of the best step or the mean of several."""
+    average = average_best(run, trained.validation, start, folder.averaged)
+    if average is None:
+        return trained, get_checkpoint_folder(folder.checkpoints, trained.best_step)
+    return trained.model_copy(update={"averaged_steps": average.steps, "average": average.point}), average.folder
 
 
 def read_finished_run(folder: RunFolder) -> TrainedRun:

@@ -23,10 +23,10 @@ from habla_ml.training.checkpoints import (
     CheckpointStamp,
     compute_word_error_rate,
     extract_validation_curve,
-    find_best_point,
     get_checkpoint_folder,
     is_patience_exhausted,
     prune_checkpoints,
+    rank_points,
     stamp_checkpoint,
 )
 from habla_ml.training.clips import ClipLoader
@@ -179,6 +179,9 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             keys = [batch.uses() for batch in batches]
             return DataLoader(run.validation, batch_sampler=keys, collate_fn=run.validation.collate)
 
+        def get_test_dataloader(self, *_: Any) -> Any:
+            return self.get_eval_dataloader()
+
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
@@ -323,8 +326,8 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
             stamp = CheckpointStamp(identity=run.identity, step=step, elapsed_s=elapsed_s, stopped=stopped, code=code)
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
-            best = find_best_point(extract_validation_curve(state.log_history))
-            prune_checkpoints(run.checkpoints, {best.step, step})
+            best = rank_points(extract_validation_curve(state.log_history))[: run.recipe.average_checkpoints]
+            prune_checkpoints(run.checkpoints, {step, *(point.step for point in best)})
 
         def _require_finite(self, name: str, loss: float, step: int) -> None:
             if not math.isfinite(loss):
