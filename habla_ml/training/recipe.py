@@ -29,6 +29,7 @@ ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 TrainingMethod = Literal["full", "lora"]
 TrainedParts = Literal["all", "encoder"]
+LearningRateSchedule = Literal["linear", "cosine"]
 
 _LENGTH_KEYS: Final = {"epochs", "min_steps", "max_steps", "max_wall_s"}
 _KEYS_OF_ONE_DECISION: Final = (
@@ -103,6 +104,7 @@ class FirstStage(_Section):
     learning_rate: LearningRate | None = None
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: ShareBelowOne | None = None
+    lr_schedule: LearningRateSchedule | None = None
     weight_decay: NotNegative | None = None
     max_gradient_norm: AboveZero | None = None
     label_smoothing: ShareBelowOne | None = None
@@ -160,7 +162,10 @@ class Recipe(_Section):
     learning_rate: LearningRate
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_ratio: ShareBelowOne | None = None
+    lr_schedule: LearningRateSchedule = "linear"
+    """How the rate falls to 0 after the warm-up."""
     weight_decay: NotNegative = 0.0
+    """AdamW's, of weights only: not of biases and norms."""
     max_gradient_norm: AboveZero = 1.0
     label_smoothing: ShareBelowOne = 0.0
     epochs: AboveZero | None = None

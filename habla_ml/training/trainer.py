@@ -257,7 +257,7 @@ def _build_arguments(run: PreparedRun) -> Any:
         per_device_train_batch_size=1,  # unused, like that for evaluation: the samplers have the batches
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=recipe.lr_schedule,
         warmup_steps=recipe.count_warmup_steps(run.schedule.max_steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_gradient_norm,

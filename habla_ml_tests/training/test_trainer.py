@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -123,6 +124,22 @@ def test_training_lowers_the_loss_and_uses_the_windows_of_the_schedule(
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize(("schedule", "quarter"), [("linear", 0.75), ("cosine", (1 + math.cos(math.pi / 4)) / 2)])
+def test_the_learning_rate_falls_by_the_schedule_and_weights_alone_decay(
+    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path, schedule: str, quarter: float
+) -> None:
+    changed = change_recipe(recipe, lr_schedule=schedule, warmup_steps=0, weight_decay=0.1, max_steps=8)
+    run = prepare_test_run(lake, snapshot, changed, tmp_path)
+    trainer = build_trainer(prepare_trainable_model(changed, resolve_base_model(changed).folder), run, None)
+    trainer.create_optimizer_and_scheduler(8)
+    decayed, kept = trainer.optimizer.param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0)
+    assert all(weights.ndim >= 2 for weights in decayed["params"])
+    assert all(weights.ndim == 1 for weights in kept["params"])
+    [factor, _] = trainer.lr_scheduler.lr_lambdas
+    assert [factor(step) for step in (0, 2, 4, 8)] == pytest.approx([1, quarter, 0.5, 0])
 
 
 @pytest.mark.parametrize(
