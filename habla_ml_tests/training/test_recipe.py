@@ -64,7 +64,7 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
         ),
         (
             {"first_stage": {"seed": 5}},
-            r"key first_stage\.seed: is unknown; keys here are augmentation, batch_s",
+            r"key first_stage\.seed: is unknown; keys here are augmentation, average_ch",
         ),
         (
             {"first_stage": {"max_steps": 5, "spec_augment": {"r": 4}}},
