@@ -6,7 +6,7 @@ import yaml
 from habla_ml.cli.context import print_labelled, print_line
 from habla_ml.cli.doctor import run_checks
 from habla_ml.monitoring.finding import Finding
-from habla_ml_tests.testing.command_line import run_habla_ml
+from habla_ml_tests.testing.command_line import run_habla_ml, start_habla_ml
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVENTIONS_FILE = ROOT / "configs" / "conventions" / "orthographic-v1.yaml"
@@ -76,7 +76,7 @@ def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile
 
 
 def test_an_error_is_one_message_without_a_traceback(profile):
-    found = run_habla_ml("rollback", "-p", str(profile))
+    found = start_habla_ml("rollback", "-p", str(profile))
     assert found.returncode == 1
     assert "has no release yet" in found.stderr.replace("\n", " ")
     assert "Traceback" not in found.stderr

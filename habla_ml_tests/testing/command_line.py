@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,28 @@ from habla_ml.cli.main import main
 
 
 def run_habla_ml(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with `typed` as its input and `environment` added to this process's."""
+    """Run the command in this process, as a terminal of 300 columns does, with `environment` added.
+
+    A process of its own would import the project again for each command: several seconds. `start_habla_ml` starts one.
+    """
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in {"COLUMNS": "300", **environment}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["habla-ml", *arguments])
+        patch.setattr(sys, "stdin", io.StringIO(typed))
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(["habla-ml", *arguments], code, out.getvalue(), err.getvalue())
+
+
+def start_habla_ml(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a process of its own, with `environment` added to this process's."""
     return subprocess.run(
         [Path(sys.executable).with_name("habla-ml"), *arguments],
-        env={**os.environ, "COLUMNS": "300", "OMP_NUM_THREADS": "1", **environment},
-        input=typed,
+        env={**os.environ, "COLUMNS": "300", **environment},
         capture_output=True,
         text=True,
         check=False,
