@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,18 @@ from habla_ml.runtimes.mil_interpreter import load_program
 from habla_ml_tests.testing.base_model import BASE_MODEL
 
 PALETTE = COREML_QUANTISATIONS["palettised-6bit"]
+
+
+def write_short_model(folder: Path) -> Path:
+    """Write the demo's base model with two of its four encoder layers."""
+    checkpoint = Path(shutil.copytree(BASE_MODEL, folder))
+    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    (checkpoint / "config.json").write_text(json.dumps({**config, "encoder_layers": 2}), "utf-8")
+    tensors = load_file(checkpoint / "model.safetensors")
+    dropped = ("model.encoder.layers.2.", "model.encoder.layers.3.")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(dropped)}
+    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    return checkpoint
 
 
 def spread_values(checkpoint: Path) -> None:
@@ -37,7 +50,7 @@ def spread_values(checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_the_weights_that_lose_most_stay_in_float16_until_the_bounds_hold(tmp_path: Path) -> None:
-    checkpoint = Path(shutil.copytree(BASE_MODEL, tmp_path / "spread"))
+    checkpoint = write_short_model(tmp_path / "spread")
     spread_values(checkpoint)
     out, lines = tmp_path / "out", list[str]()
     prepared = convert_to_coreml(checkpoint, out, COREML_TARGETS["iOS18"], lines.append)
