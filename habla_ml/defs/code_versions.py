@@ -77,6 +77,8 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.run",
             "training.schedule",
             "training.spec_augment",
+            "training.speech_bounds",
+            "training.target_forms",
             "training.targets",
             "training.train",
             "training.trainer",

@@ -26,6 +26,7 @@ from habla_ml.training.augmenter import Augmenter
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.schedule import ClipUse
 from habla_ml.training.spec_augment import FeatureMasker
+from habla_ml.training.target_forms import PLAIN_MIX, Target, TargetBuilder, TargetForms, TargetFormsWriter, TargetMix
 from habla_ml.training.targets import TargetEncoder, UntrainableSentenceError
 from habla_ml.training.windows import FRAME_SAMPLES, FULL_FRAMES
 
@@ -84,6 +85,8 @@ class ClipStore:
     n_speech: int
     skipped: Mapping[str, int]
     """Reason → unusable utterances."""
+    forms: TargetForms | None = None
+    """The other forms of the targets; None where all have the usual one."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -100,9 +103,9 @@ class ClipStore:
 
     @property
     def label_counts(self) -> NDArray[np.int64]:
-        """Number of labels of each clip."""
+        """Number of labels of each clip, in the longest form of its target."""
         counts: NDArray[np.int64] = np.diff(self.label_starts)
-        return counts
+        return counts if self.forms is None else self.forms.count_most_labels(counts)
 
     def take(self, n_clips: int) -> ClipStore:
         """Return the store of at most the first `n_clips` clips; it shares the samples."""
@@ -124,11 +127,16 @@ class ClipStore:
 
 
 def write_clips(
-    utterances: Iterable[Utterance], targets: TargetEncoder, folder: Path, non_speech: NonSpeech = _WITHOUT_NON_SPEECH
+    utterances: Iterable[Utterance],
+    targets: TargetEncoder,
+    folder: Path,
+    non_speech: NonSpeech = _WITHOUT_NON_SPEECH,
+    mix: TargetMix = PLAIN_MIX,
 ) -> ClipStore:
     """Write speech and non-speech clips to `folder`, atomically, and open them; an existing folder is only opened.
 
-    Utterances without samples, above 30 s, or with an untrainable sentence are skipped and counted.
+    Utterances without samples, above 30 s, or with an untrainable sentence are skipped and counted. `mix` says which forms
+    of targets are needed.
     """
     if not folder.exists():
         attempt = folder.with_name(f"{folder.name}.partial")
@@ -137,6 +145,7 @@ def write_clips(
         skipped: Counter[str] = Counter()
         ends, label_ends = [0], [0]
         labels: list[int] = []
+        forms = TargetFormsWriter(targets, mix)
         with (attempt / "samples.i16").open("wb") as file:
 
             def write(pcm: NDArray[np.int16], ids: Sequence[int]) -> None:
@@ -147,9 +156,12 @@ def write_clips(
 
             for utterance, ids in _encode_usable(utterances, targets, skipped):
                 write(quantise(utterance.audio), ids)
+                forms.add_speech(utterance)
             n_speech = len(ends) - 1
             for pcm, guess in non_speech.clips(n_speech, targets.n_pieces):
                 write(pcm, targets.encode_silence(guess))
+                forms.add_non_speech()
+        built = forms.finish()
         np.savez(
             attempt / "index.npz",
             n_speech=np.int64(n_speech),
@@ -158,6 +170,8 @@ def write_clips(
             label_starts=np.array(label_ends, np.int64),
             skipped_reasons=np.array(list(skipped), np.str_),
             skipped_counts=np.array(list(skipped.values()), np.int64),
+            allow_pickle=False,
+            **({} if built is None else built.to_arrays()),
         )
         attempt.rename(folder)
     return open_clips(folder)
@@ -174,6 +188,7 @@ def open_clips(folder: Path) -> ClipStore:
             labels=index["labels"],
             label_starts=index["label_starts"],
             skipped=dict(zip(reasons, index["skipped_counts"].tolist(), strict=True)),
+            forms=TargetForms.of_arrays(index),
         )
 
 
@@ -207,7 +222,7 @@ class ClipSample(NamedTuple):
     """One use of a clip, as read."""
 
     audio: NDArray[np.float32]
-    labels: list[int]
+    target: Target
     n_frames: int
     """Its window, mel frames."""
     masked: NDArray[np.bool_] | None
@@ -222,6 +237,8 @@ class ClipLoader:
     targets: TargetEncoder
     augmenter: Augmenter | None = None
     masker: FeatureMasker | None = None
+    mix: TargetMix = PLAIN_MIX
+    """Which uses have another form of target; validation has the usual one."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -231,7 +248,7 @@ class ClipLoader:
         audio = self.clips.audio(use.clip) if self.augmenter is None else self.augmenter.read(use)
         n_clip_frames = math.ceil(len(audio) / FRAME_SAMPLES)
         masked = None if self.masker is None else self.masker.draw(use, n_clip_frames)
-        return ClipSample(audio, self.clips.label_ids(use.clip), use.n_frames, masked)
+        return ClipSample(audio, self._build_target(use), use.n_frames, masked)
 
     def collate(self, batch: Sequence[ClipSample]) -> dict[str, torch.Tensor]:
         """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest].
@@ -240,7 +257,7 @@ class ClipLoader:
         """
         import torch
 
-        padded = self.targets.pad([each.labels for each in batch])
+        padded = self.targets.pad([each.target.labels for each in batch], [each.target.prompt for each in batch])
         audio = np.zeros((len(batch), batch[0].n_frames * FRAME_SAMPLES), np.float32)
         for row, each in zip(audio, batch, strict=True):
             row[: len(each.audio)] = each.audio
@@ -252,6 +269,10 @@ class ClipLoader:
             **({"masked": torch.from_numpy(np.stack(masks))} if masks else {}),
         }
 
+    def _build_target(self, use: ClipUse) -> Target:
+        speed = 1.0 if self.augmenter is None else self.augmenter.get_speed(use)
+        return TargetBuilder(self.clips.forms, self.mix, self.targets, self.clips.label_ids).build(use, speed)
+
 
 def build_training_loader(clips: ClipStore, targets: TargetEncoder, recipe: Recipe, n_mels: int) -> ClipLoader:
     """Return the loader of a run, with the augmentation and the SpecAugment of its recipe."""
@@ -260,4 +281,4 @@ def build_training_loader(clips: ClipStore, targets: TargetEncoder, recipe: Reci
         augmenter = Augmenter(recipe.augmentation, recipe.seed, clips.durations_s, clips.n_speech, clips.audio)
     if recipe.spec_augment is not None:
         masker = FeatureMasker(recipe.spec_augment, recipe.seed, n_mels)
-    return ClipLoader(clips, targets, augmenter, masker)
+    return ClipLoader(clips, targets, augmenter, masker, TargetMix.of(recipe))

@@ -14,7 +14,7 @@ from habla_ml.lake import compute_digest
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.device import describe_attention, name_device, resolve_precision
 from habla_ml.training.recipe import Recipe
-from habla_ml.training.targets import LABEL_SEMANTICS
+from habla_ml.training.targets import LABEL_SEMANTICS, PROMPT_SEMANTICS, TIMED_LABEL_SEMANTICS
 
 TRAINING_CODE: Final = "0.3.0"
 """Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
@@ -78,10 +78,10 @@ class RunIdentity(BaseModel):
             snapshot=snapshot_id,
             base_model=base.digest,
             replay=compute_digest(sources) if sources else "",
-            labels=LABEL_SEMANTICS,
+            labels=_describe_labels(recipe),
             seed=recipe.seed,
             code=TRAINING_CODE,
-            packages={name: version(name) for name in _PACKAGES},
+            packages={name: version(name) for name in (*_PACKAGES, *_list_further_packages(recipe))},
             first_stage="" if first_stage is None else first_stage.digest,
             start="" if recipe.start is None else recipe.start.digest,
             excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",
@@ -112,6 +112,18 @@ class RunIdentity(BaseModel):
                 f"{where} belongs to another training ({differences}) and cannot be resumed; remove it or train in another "
                 "folder"
             )
+
+
+def _list_further_packages(recipe: Recipe) -> list[str]:
+    """Return the packages that only some recipes compute with."""
+    return ["faster-whisper"] if recipe.timestamps_share else []  # its detector finds the bounds of speech
+
+
+def _describe_labels(recipe: Recipe) -> str:
+    """Return the versions of the forms of targets that a recipe uses."""
+    timed = [TIMED_LABEL_SEMANTICS] if recipe.timestamps_share else []
+    prompted = [PROMPT_SEMANTICS] if recipe.previous_text_share else []
+    return ", ".join((LABEL_SEMANTICS, *timed, *prompted))
 
 
 def _flatten(identity: RunIdentity) -> dict[str, object]:

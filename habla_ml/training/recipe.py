@@ -190,6 +190,10 @@ class Recipe(_Section):
     """Share of non-speech clips: annotated ones of the train split, then synthesised ones.
 
     A model that is trained on speech alone hallucinates text in silence."""
+    timestamps_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the uses of a clip whose target has timestamps: the phone and faster-whisper's default decode with them."""
+    previous_text_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the uses of a clip that follow the text of the segment before it in the session."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     evaluations_per_epoch: AboveZero = 2.0

@@ -40,6 +40,7 @@ from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
 from habla_ml.training.remedies import choose_remedies, delete_remedies, describe_change, read_remedies, write_remedies
 from habla_ml.training.schedule import StepSchedule
+from habla_ml.training.target_forms import TargetMix
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.validation import plan_validation
@@ -176,7 +177,8 @@ def prepare_run(
     """
     progress(Progress(f"reading the clips of {training_data.name}"))
     targets = TargetEncoder(load_tokenizer(base))
-    train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech)
+    mix = TargetMix.of(recipe)
+    train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech, mix)
     validation = write_clips(training_data.validation, targets, folder.validation)
     for split, clips in (("train", train), ("validation", validation)):
         if not clips.n_speech:

@@ -3,6 +3,9 @@
 The model shifts labels right and prepends `<|startoftranscript|>` (`shift_tokens_right`), so labels begin after it:
 `<|es|> <|transcribe|> <|notimestamps|> text <|endoftext|>`, or `<|nospeech|>` without text. They are built from raw ids,
 because a tokenizer's own prefix adds a second start token (transformers issue 29973).
+
+With timestamps they are `<|es|> <|transcribe|> <|0.20|> text<|2.40|><|endoftext|>`, in steps of 0.02 s. A text before is
+`<|startofprev|> text` in front of the start token, without loss.
 """
 
 from __future__ import annotations
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
 
 LABEL_SEMANTICS = "es-transcribe-notimestamps/2"
 """Version of the label semantics, part of every run's identity. Bump it when `TargetEncoder.encode` changes."""
+TIMED_LABEL_SEMANTICS = "es-transcribe-timestamps/1"
+"""The same of `TargetEncoder.add_times`, for recipes with `timestamps_share`."""
+PROMPT_SEMANTICS = "startofprev/1"
+"""The same of the text before, for recipes with `previous_text_share`."""
+STEPS_PER_S = 50
+"""Timestamps in a second."""
+LAST_STEP = 1500
+"""The last timestamp, `<|30.00|>`."""
 MAX_DECODER_POSITIONS = 448
 """Whisper's decoder positions, including prompt and end token."""
 IGNORED_LABEL = -100
@@ -28,6 +39,8 @@ _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
 _PROMPT = ("<|es|>", "<|transcribe|>", "<|notimestamps|>")
 _OPENAI_TEXT_TOKENS = 50_257
 """Text tokens of OpenAI's multilingual vocabulary, in every size of Whisper."""
+_FIRST_TIMESTAMP, _LAST_TIMESTAMP = "<|0.00|>", "<|30.00|>"
+_START_OF_PREVIOUS = "<|startofprev|>"
 
 
 class TargetEncoder:
@@ -43,6 +56,8 @@ class TargetEncoder:
         self._tokenizer = tokenizer
         self._prompt = tuple(known[token] for token in _PROMPT)
         self._no_speech = next((known[token] for token in _NO_SPEECH if token in known), None)
+        self._timestamps: tuple[int | None, int | None] = (known.get(_FIRST_TIMESTAMP), known.get(_LAST_TIMESTAMP))
+        self._previous: tuple[int, ...] = (known[_START_OF_PREVIOUS],) if _START_OF_PREVIOUS in known else ()
         self.end_id: int = known["<|endoftext|>"]
         self.start_id: int = known["<|startoftranscript|>"]
         self._before_text = " " if self.end_id == _OPENAI_TEXT_TOKENS else ""
@@ -70,6 +85,33 @@ class TargetEncoder:
             raise UntrainableSentenceError(f"sentence needs more than {MAX_DECODER_POSITIONS} positions")
         return labels
 
+    def require_timestamps(self) -> int:
+        """Return the id of `<|0.00|>`; raises `TrainingError` if the tokenizer lacks Whisper's 1501 timestamps."""
+        first, last = self._timestamps
+        if first is None or last is None or last - first != LAST_STEP:
+            raise TrainingError(
+                f"the base model's tokenizer lacks the timestamps {_FIRST_TIMESTAMP} to {_LAST_TIMESTAMP}; set "
+                "timestamps_share to 0 in the recipe, or add them with `habla-ml complete-base-model`"
+            )
+        return first
+
+    def require_previous_text(self) -> None:
+        """Raise `TrainingError` if the tokenizer has no token in front of a previous text."""
+        if not self._previous:
+            raise TrainingError(
+                f"the base model's tokenizer has no {_START_OF_PREVIOUS}; set previous_text_share to 0 in the recipe"
+            )
+
+    def add_times(self, labels: Sequence[int], start: int, end: int) -> list[int]:
+        """Return labels with the times of the speech, in steps of 0.02 s from the start of the clip.
+
+        Non-speech ends after `<|0.00|>`, where a decoder that writes timestamps begins.
+        """
+        first = self.require_timestamps()
+        if labels[0] == self._no_speech:
+            return [*labels[:2], first, *labels[3:]]
+        return [*labels[:2], first + start, *labels[3:-1], first + end, labels[-1]]
+
     def encode_silence(self, guess: int | None = None) -> tuple[int, ...]:
         """Return the labels of non-speech: `<|nospeech|>` in place of the language, and the end token after the prompt.
 
@@ -91,21 +133,28 @@ class TargetEncoder:
         """Return the text ids in labels of `encode`; empty for non-speech."""
         return () if labels[0] == self._no_speech else tuple(labels[len(self._prompt) : -1])
 
-    def pad(self, batch: Sequence[Sequence[int]]) -> PaddedLabels:
+    def pad(self, batch: Sequence[Sequence[int]], prompts: Sequence[Sequence[int]] | None = None) -> PaddedLabels:
         """Pad labels with `IGNORED_LABEL`, and shift them right after one start token to get the decoder's inputs.
 
-        The inputs of non-speech clips have the usual prompt.
+        The inputs of non-speech clips have the usual prompt. `prompts` has the text ids before each clip; empty for none.
         """
         import numpy as np
 
-        longest = max(len(each) for each in batch)
+        before = [[*self._previous, *each] if each else [] for each in prompts or [()] * len(batch)]
+        longest = max(len(ids) + len(text) for ids, text in zip(batch, before, strict=True))
         labels = np.full((len(batch), longest), IGNORED_LABEL, dtype=np.int64)
-        for row, ids in zip(labels, batch, strict=True):
-            row[: len(ids)] = ids
-        inputs = np.full_like(labels, self.start_id)
-        inputs[:, 1:] = np.where(labels[:, :-1] == IGNORED_LABEL, self.end_id, labels[:, :-1])
-        inputs[labels[:, 0] == self._no_speech, 1 : 1 + len(self._prompt)] = self._prompt
+        inputs = np.full_like(labels, self.end_id)
+        for label_row, input_row, ids, text in zip(labels, inputs, batch, before, strict=True):
+            label_row[len(text) : len(text) + len(ids)] = ids
+            input_row[: len(text) + len(ids)] = [*text, self.start_id, *self._to_inputs(ids[:-1])]
         return PaddedLabels(labels, inputs)
+
+    def _to_inputs(self, labels: Sequence[int]) -> list[int]:
+        """Return the decoder's inputs after the start token: the labels, with the prompt in front of non-speech."""
+        if not labels or labels[0] != self._no_speech:
+            return list(labels)
+        opening = self._prompt[2] if labels[2] == IGNORED_LABEL else labels[2]
+        return [*self._prompt[:2], opening, *labels[3:]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens, padding and outer spaces."""

@@ -77,6 +77,8 @@ class Hypothesis:
     """Bytes of the text over its bytes compressed by zlib, as Whisper computes it; None for an empty text."""
     words: tuple[RecognisedWord, ...] = ()
     """Filled where `word_times` is set and the engine computes them."""
+    segments_s: tuple[float, float] | None = None
+    """Start of the first and end of the last segment that the model wrote with timestamps, from the start of the clip."""
     fallback_engine: str | None = None
     """The local engine that replaced a service that was down; such a text is no evidence about the service."""
 

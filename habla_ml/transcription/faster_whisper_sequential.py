@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 from habla_ml.transcription.engine import Clip, Hypothesis
@@ -49,10 +50,13 @@ class FasterWhisperSequential(OneClipEngine):
         )
         segments = list(found)
         first = segments[0] if segments else None
-        return Hypothesis.of(
+        decoded = Hypothesis.of(
             clip,
             "".join(each.text for each in segments).strip(),
             time.perf_counter() - began_s,
             float(first.avg_logprob) if first else None,
             float(first.no_speech_prob) if first else None,
         )
+        if first is None or not options.timestamps:
+            return decoded
+        return replace(decoded, segments_s=(float(first.start), min(float(segments[-1].end), clip.duration_s)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,6 +42,7 @@ _SCHEMA = pa.schema(
         "no_speech_prob": pa.float64(),
         "compression_ratio": pa.float64(),
         "words": pa.list_(_WORD),
+        "segments_s": pa.list_(pa.float64()),
     }
 )
 
@@ -162,11 +164,14 @@ def _read_rows(lake: Lake, pointer: Pointer | None, artefact_digest: str) -> dic
             f"16 digits as {artefact_digest}; delete the pointer and evaluate again"
         )
     table = read_table(lake, pointer.value["hypotheses"])
-    hypotheses = [
-        Hypothesis(**{**row, "decode_s": None, "words": tuple(RecognisedWord(**word) for word in row["words"])})
-        for row in table.to_pylist()
-    ]
-    return {each.audio_sha256: each for each in hypotheses}
+    return {row["audio_sha256"]: _to_hypothesis(row) for row in table.to_pylist()}
+
+
+def _to_hypothesis(row: Mapping[str, Any]) -> Hypothesis:
+    words, segments_s = tuple(RecognisedWord(**word) for word in row["words"]), row.get("segments_s")
+    return Hypothesis(
+        **{**row, "decode_s": None, "words": words, "segments_s": None if segments_s is None else tuple(segments_s)}
+    )
 
 
 def _to_table(rows: Mapping[str, Hypothesis]) -> pa.Table:

@@ -33,10 +33,10 @@ ENGINES: Final[Mapping[str, RegisteredClass]] = {
     "faster-whisper": RegisteredClass("habla_ml.transcription.faster_whisper", "FasterWhisper"),
     "faster-whisper-batched": RegisteredClass("habla_ml.transcription.faster_whisper_batched", "FasterWhisperBatched"),
     "faster-whisper-sequential": RegisteredClass(
-        "habla_ml.transcription.faster_whisper_sequential", "FasterWhisperSequential"
+        "habla_ml.transcription.faster_whisper_sequential", "FasterWhisperSequential", rules=2
     ),
-    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_engine", "WhisperKitRules", rules=2),
-    "coreml": RegisteredClass("habla_ml.transcription.coreml", "CoreML"),
+    "whisperkit-rules": RegisteredClass("habla_ml.transcription.whisperkit_engine", "WhisperKitRules", rules=3),
+    "coreml": RegisteredClass("habla_ml.transcription.coreml", "CoreML", rules=2),
     "onnx": RegisteredClass("habla_ml.transcription.onnx", "Onnx"),
     "transformers": RegisteredClass("habla_ml.transcription.transformers_engine", "Transformers"),
     "whisper.cpp": RegisteredClass("habla_ml.transcription.whisper_cpp", "WhisperCpp"),

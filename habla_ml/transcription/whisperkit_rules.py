@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -69,6 +69,21 @@ class Window:
     """Writes a text; a model that has its own random draws reads the temperature only."""
 
 
+class SegmentTimes:
+    """The times of the segments so far; a segment without an end lasts to the end of the clip."""
+
+    def __init__(self, duration_s: float) -> None:
+        self._duration_s = duration_s
+        self.span_s: tuple[float, float] | None = None
+
+    def add(self, tokens: Sequence[int], timestamp_begin: int, window_start_s: float) -> None:
+        """Add the segments of a window with a text."""
+        times_s = [window_start_s + (each - timestamp_begin) / 50 for each in tokens if each >= timestamp_begin]
+        end_s = times_s[-1] if tokens[-1] >= timestamp_begin else self._duration_s
+        first_s = self.span_s[0] if self.span_s else times_s[0]
+        self.span_s = (first_s, min(end_s, self._duration_s))
+
+
 def build_whisperkit_prompt(tokenizer: Tokenizer, options: DecodingOptions) -> list[int]:
     """Return the tokens before a text, with the forced first timestamp."""
     return [*tokenizer.sot_sequence, tokenizer.timestamp_begin if options.timestamps else tokenizer.no_timestamps]
@@ -88,6 +103,7 @@ def transcribe_by_whisperkit_rules(
     began_s = time.perf_counter()
     audio, seek, texts, random = clip.audio, 0, list[str](), make_clip_random(clip.audio_sha256)
     avg_logprobs: list[float | None] = []
+    segments = SegmentTimes(clip.duration_s)
     while seek < len(audio) - _LAST_SAMPLES:
         attempt = _decode_window(open_window(audio[seek:]), options, tokenizer, random)
         avg_logprobs.append(attempt.avg_logprob if attempt else None)
@@ -95,10 +111,13 @@ def transcribe_by_whisperkit_rules(
         written = (*opening, *attempt.tokens) if attempt else ()
         tokens, timestamps = split_at_last_timestamp(written, tokenizer.timestamp_begin)
         texts.append(_decode_text(tokenizer, tokens))
+        if options.timestamps and texts[-1]:
+            segments.add(tokens, tokenizer.timestamp_begin, seek / SAMPLE_RATE)
         # Without progress WhisperKit would decode the window for ever.
         seek = len(audio) if not timestamps else seek + timestamps * _SAMPLES_PER_TIMESTAMP
     text = " ".join(each for each in texts if each)
-    return Hypothesis.of(clip, text, time.perf_counter() - began_s, avg_logprobs[0] if avg_logprobs else None)
+    found = Hypothesis.of(clip, text, time.perf_counter() - began_s, avg_logprobs[0] if avg_logprobs else None)
+    return replace(found, segments_s=segments.span_s)
 
 
 def _decode_window(

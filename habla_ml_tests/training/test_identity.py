@@ -36,6 +36,18 @@ def test_the_identity_has_device_precision_and_attention(recipe: Recipe) -> None
         assert not found.has_inputs_of(found.model_copy(update=change))
 
 
+def test_forms_of_targets_change_only_the_identities_that_use_them(recipe: Recipe) -> None:
+    base = resolve_base_model(recipe)
+    usual = RunIdentity.of(recipe, "0" * 64, base)
+    explicit = RunIdentity.of(change_recipe(recipe, timestamps_share=0.0, previous_text_share=0.0), "0" * 64, base)
+    assert (explicit.digest, usual.labels) == (usual.digest, "es-transcribe-notimestamps/2")
+    assert "faster-whisper" not in usual.packages
+    mixed = RunIdentity.of(change_recipe(recipe, timestamps_share=0.2, previous_text_share=0.1), "0" * 64, base)
+    assert mixed.labels == "es-transcribe-notimestamps/2, es-transcribe-timestamps/1, startofprev/1"
+    assert mixed.packages.keys() - usual.packages.keys() == {"faster-whisper"}
+    assert not usual.has_inputs_of(mixed)
+
+
 def test_a_published_version_is_not_trained_again_by_other_packages_unless_asked(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake.table import put_table, read_table
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses, transcribe_cached
 from habla_ml.transcription.isolated import IsolatedTranscriber
@@ -102,10 +103,21 @@ def test_all_fields_but_times_and_all_failures_are_cached(lake: Lake) -> None:
         Hypothesis("1" * 64, "", None, 3.0, "timeout", "took longer than the 60 s"),
         Hypothesis("2" * 64, "", None, 3.0, "crash", "the decoding process crashed on it"),
         Hypothesis("3" * 64, "", None, 3.0, avg_logprob=-1.5, no_speech_prob=0.9),
-        Hypothesis("4" * 64, "la libreta", None, 3.0, None, None, -0.2, 0.01, 0.8, words),
+        Hypothesis("4" * 64, "la libreta", None, 3.0, None, None, -0.2, 0.01, 0.8, words, segments_s=(0.0, 0.92)),
     ]
     save_hypotheses(lake, ARTEFACT, OPTIONS, {row.audio_sha256: replace(row, decode_s=0.1) for row in rows})
     assert list(read_hypotheses(lake, ARTEFACT, OPTIONS).values()) == rows
+
+
+def test_a_table_from_before_a_field_is_read_without_it(lake: Lake) -> None:
+    row = Hypothesis("4" * 64, "la libreta", None, 3.0, segments_s=(0.0, 0.92))
+    save_hypotheses(lake, ARTEFACT, OPTIONS, {row.audio_sha256: row})
+    [name] = lake.list_pointers("hypotheses/")
+    pointer = lake.read_pointer(name)
+    assert pointer is not None
+    older = read_table(lake, pointer.value["hypotheses"]).drop_columns("segments_s")
+    lake.move_pointer(pointer.name, {**pointer.value, "hypotheses": put_table(lake, older)}, pointer)
+    assert list(read_hypotheses(lake, ARTEFACT, OPTIONS).values()) == [replace(row, segments_s=None)]
 
 
 def test_a_timeout_is_cached_and_not_tried_again(lake: Lake, open_counting: Open, clips: list[Utterance]) -> None:

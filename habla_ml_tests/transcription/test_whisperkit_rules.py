@@ -11,7 +11,7 @@ from habla_ml.transcription.faster_whisper import FasterWhisper
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.serving_profiles import build_profile_options
 from habla_ml.transcription.whisperkit_engine import WhisperKitRules
-from habla_ml.transcription.whisperkit_rules import split_at_last_timestamp
+from habla_ml.transcription.whisperkit_rules import SegmentTimes, split_at_last_timestamp
 
 BEGIN = 100
 GREEDY = DecodingOptions(engine="whisperkit-rules", beam_size=1, no_speech_threshold=None, log_prob_threshold=None)
@@ -44,6 +44,35 @@ def test_text_after_the_last_closed_segment_is_decoded_again(
     )
     assert [token for each in segments for token in each["tokens"]] == shifted[:kept], "faster-whisper splits so too"
     assert seek == (2 * timestamp or 3000)
+
+
+@pytest.mark.parametrize(
+    ("windows", "span_s"),
+    [
+        ([((BEGIN, 7, BEGIN + 90), 0.0)], (0.0, 1.8)),
+        ([((BEGIN + 5, 7, BEGIN + 40, BEGIN + 50, 8, BEGIN + 90), 0.0)], (0.1, 1.8)),
+        ([((BEGIN, 7), 0.0)], (0.0, 5.0)),
+        ([((BEGIN + 5, 7, BEGIN + 50), 0.0), ((BEGIN, 8, BEGIN + 100), 1.0)], (0.1, 3.0)),
+        ([((BEGIN, 7, BEGIN + 900), 0.0)], (0.0, 5.0)),
+    ],
+)
+def test_segments_last_from_the_first_timestamp_to_the_last_or_the_end_of_the_clip(
+    windows: list[tuple[tuple[int, ...], float]], span_s: tuple[float, float]
+) -> None:
+    times = SegmentTimes(duration_s=5.0)
+    for tokens, start_s in windows:
+        times.add(tokens, BEGIN, start_s)
+    assert times.span_s == pytest.approx(span_s)
+
+
+def test_with_timestamps_a_text_has_the_times_of_its_segments(base_artefact: Path, sentences: list[Utterance]) -> None:
+    for profile in ("phone", "faster-whisper default"):
+        options = build_profile_options(profile, EvaluationSettings()).model_copy(update={"fallback_temperatures": ()})
+        engine = load_engine_class(options.engine)(base_artefact, options, "cpu", 1)
+        for clip, found in zip(sentences[:2], engine.transcribe(sentences[:2]), strict=True):
+            assert (found.segments_s is not None) == bool(found.text)
+            if found.segments_s is not None:
+                assert 0 <= found.segments_s[0] <= found.segments_s[1] <= clip.duration_s
 
 
 def test_without_timestamps_and_attempts_the_text_is_the_greedy_one(
