@@ -83,6 +83,12 @@ class TrainingKilledError(TrainingError):
     fault = "program"
 
 
+class TrainingLeasedError(TrainingError):
+    """Another process holds the lease on this training, here or on another machine; it ends, or its lease does."""
+
+    fault = "environment"
+
+
 class ExportError(HablaError):
     """A checkpoint cannot be converted, or the converted artefact fails its verification."""
 

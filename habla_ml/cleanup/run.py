@@ -10,6 +10,7 @@ from functools import partial
 from habla_ml.cleanup.leftover import LeftoverGroup
 from habla_ml.cleanup.release_files import find_unreleased_files
 from habla_ml.cleanup.superseded_objects import find_superseded_objects
+from habla_ml.cleanup.unfinished_trainings import find_abandoned_trainings
 from habla_ml.cleanup.work_folder import find_abandoned_scratch, find_finished_trainings, find_unused_artefacts
 from habla_ml.errors import HablaError
 from habla_ml.inbox.clip_files import get_incoming_folder, open_clip_store
@@ -72,6 +73,7 @@ def _find_groups(
         ("temporary folders", lambda: find_abandoned_scratch(work)),
         ("local copies of models", lambda: find_unused_artefacts(work, now, grace)),
         ("published trainings", lambda: find_finished_trainings(lake, work, now, grace)),
+        ("unfinished trainings", lambda: find_abandoned_trainings(lake, now, grace)),
         ("superseded objects", lambda: find_superseded_objects(lake, now, grace, named, mark=mark)),
         ("release files", lambda: find_unreleased_files(release_store, now, grace)),
     ]

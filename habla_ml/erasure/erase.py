@@ -36,6 +36,7 @@ from habla_ml.erasure.received_clips import (
     withdraw,
 )
 from habla_ml.erasure.rewrite import PointerRewriter
+from habla_ml.erasure.unfinished_trainings import discard_affected_trainings
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
@@ -132,7 +133,8 @@ def erase_together(
     The service keeps the withdrawals as unfinished while the Hub can still have a voice.
 
     Raises:
-        TrainingError: A training is running on this machine. The tombstones are written; run again when it has ended.
+        TrainingError: A training is running on this machine, or a training of the voice on another one. The tombstones are
+            written; run again when it has ended.
         LakeError: A pointer, an object or a file cannot be rewritten or removed. Run again.
     """
     contributors = [each.contributor for each in plans]
@@ -155,7 +157,9 @@ def erase_together(
     moved = rewriter.rewrite_all()
     _lower_baseline_hours(lake, {day for each in plans for day in each.contributor_data.days})
     progress(f"{len(moved)} pointers moved to content without these segments")
-    files = clean_work_folder(lake, settings.work_folder, matcher)
+    if trainings := discard_affected_trainings(lake, rewriter):
+        progress(f"{trainings} unfinished trainings deleted that used the voice; they begin again without it")
+    files = clean_work_folder(lake, settings.work_folder, matcher, rewriter)
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
     objects = delete_orphans(lake, orphans)
     progress(f"{objects} objects and {files} local files deleted")

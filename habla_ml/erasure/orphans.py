@@ -24,6 +24,8 @@ from habla_ml.erasure.matcher import (
     is_skipped_inputs,
     read_json_value,
 )
+from habla_ml.erasure.rewrite import PointerRewriter
+from habla_ml.erasure.unfinished_trainings import find_affected_checkpoints
 from habla_ml.errors import LakeError
 from habla_ml.export.publish import ARTEFACTS_FOLDER
 from habla_ml.lake import Lake, catalogue, compute_sha256
@@ -97,17 +99,18 @@ def delete_orphans(lake: Lake, orphans: Collection[str]) -> int:
     return removed
 
 
-def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher) -> int:
+def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher, rewriter: PointerRewriter) -> int:
     """Remove local files that may contain erased voice or text; return the number of removed files and folders.
 
-    Their stages write all of them again: decoded clips of unfinished trainings, pages, audio files with the name of a
-    segment, lists of segments, and cached transcripts of files. WER reports are copied again from the lake. Raises
-    `TrainingError` if a training is running and holds the voice in its clips.
+    Their stages write all of them again: decoded clips of unfinished trainings, checkpoints of those that used the voice,
+    pages, audio files with the name of a segment, lists of segments, and cached transcripts of files. WER reports are
+    copied again from the lake. Raises `TrainingError` if a training is running and holds the voice in its clips.
     """
     removed = 0
     for folder in sorted((work_folder / "training").glob("*")):
         with lock_work_folder(folder):
-            for scratch in [*folder.glob("*/clips*"), *folder.glob("*/validation*")]:
+            trained = find_affected_checkpoints(folder, rewriter)
+            for scratch in [*folder.glob("*/clips*"), *folder.glob("*/validation*"), *trained]:
                 removed += _remove(scratch)
     for pattern in _TEMPORARY_PATTERNS:
         removed += sum(_remove(path) for path in work_folder.glob(pattern))

@@ -76,7 +76,7 @@ class PointerRewriter:
 
         Raises `LakeError` if another process keeps moving the same pointer.
         """
-        names = [name for name in self.lake.list_pointers("") if name != catalogue.TOMBSTONES]
+        names = [name for name in self.lake.list_pointers("") if not _stays(name)]
         # A report takes the audio of its examples from the newest snapshot.
         names.sort(key=lambda name: (catalogue.get_area(name) == "models", _is_report(name), name))
         return [name for name in names if self._rewrite_pointer(name)]
@@ -202,6 +202,11 @@ class PointerRewriter:
             new = {name: self.lake.adopt_file(path) for name, path in paths.items()}
         self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
+
+
+def _stays(name: str) -> bool:
+    """Return whether a pointer is not rewritten: tombstones, and trainings, which are kept or deleted as a whole."""
+    return name == catalogue.TOMBSTONES or catalogue.UNFINISHED_TRAINING.parts(name) is not None
 
 
 def _is_report(name: str) -> bool:

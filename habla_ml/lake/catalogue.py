@@ -80,6 +80,8 @@ COMPARED_EXPORT: Final = PointerFamily("contest/{}/{}/{}")
 """By checkpoint, quantisation and exporter: conversions that only a model comparison uses."""
 FIRST_STAGE: Final = PointerFamily("first_stages/{}/checkpoint")
 """By training identity: a base model after training on general speech. Model versions share it."""
+UNFINISHED_TRAINING: Final = PointerFamily("trainings/{}")
+"""By training identity: who trains, until when, and the last checkpoint; deleted when the result is published."""
 HUB_START: Final = PointerFamily("hub_starts/{}/checkpoint")
 """By digest of repository and commit: a model of a hub that trainings continue from."""
 

@@ -38,12 +38,16 @@ class TrainingSettings(SettingsSection):
     classroom speech. Neither may be the out-of-domain set, which measures forgetting. `continue_from` names the version in
     `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`. A training that would take
     longer than `limit_h` hours is refused after its first steps; null is no limit. `launch` says where it runs.
+
+    Each `checkpoint_every_min` minutes a training stores a checkpoint in the lake, so that another machine can resume it.
+    `auto` is 15 with a lake on S3, and never with a folder, which is on the machine of the work folder; null is never.
     """
 
     recipe: ExistingPath
     replay: SpeechSources = ()
     first_stage: SpeechSources = ()
     limit_h: Annotated[float, Field(gt=0)] | None = 48.0
+    checkpoint_every_min: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
     continue_from: Literal["newest"] | Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")] | None = None
     launch: LaunchSettings = LaunchSettings()
 

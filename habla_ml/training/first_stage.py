@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from habla_ml.names import choose_spellings
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.clips import NonSpeech, select_sample
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.keeper import TrainingKeeper
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, read_first_stage_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, read_finished_run
@@ -46,13 +48,16 @@ def train_first_stage(
     speech: GeneralSpeech,
     work_folder: Path,
     progress: Callable[[Progress], None],
+    keeper: TrainingKeeper | None = None,
 ) -> FirstStageRecord:
     """Return the first stage with this identity from the lake, or train and publish it.
 
-    Resumes an unfinished run in the same `work_folder`. The caller holds the lock of that folder.
+    Resumes an unfinished run from `work_folder`, or from a later checkpoint in the lake. The caller holds the lock of that
+    folder. `keeper` is that of the version's own run.
 
     Raises:
         TrainingError: There are no usable clips for training or validation, or the loss is not finite.
+        TrainingLeasedError: Another process trains this stage.
     """
     folder = RunFolder(work_folder, identity)
 
@@ -63,10 +68,14 @@ def train_first_stage(
     if record is not None:
         report_progress(Progress(f"reusing the published checkpoint of identity {identity.digest[:12]}"))
     else:
-        if not folder.finished.exists():
-            stage = recipe.to_first_stage_recipe()
-            finish_run(stage, identity, base, base.folder, build_stage_data(stage, speech), folder, report_progress)
-        record = _publish_first_stage(lake, identity, folder)
+        with nullcontext() if keeper is None else keeper.keep_stage(identity, folder.root) as stage_keeper:
+            if not folder.finished.exists():
+                stage = recipe.to_first_stage_recipe()
+                data = build_stage_data(stage, speech)
+                finish_run(stage, identity, base, base.folder, data, folder, report_progress, stage_keeper)
+            record = _publish_first_stage(lake, identity, folder, stage_keeper)
+            if stage_keeper is not None:
+                stage_keeper.finish()
         report_progress(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
     folder.clear()
     return record
@@ -102,9 +111,13 @@ def split_held_out(
     return train, tuple(each for each in utterances if each.segment_id in held)
 
 
-def _publish_first_stage(lake: Lake, identity: RunIdentity, folder: RunFolder) -> FirstStageRecord:
+def _publish_first_stage(
+    lake: Lake, identity: RunIdentity, folder: RunFolder, keeper: TrainingKeeper | None
+) -> FirstStageRecord:
     record = FirstStageRecord(**dict(read_finished_run(folder)), tree=lake.put_tree(folder.finished / "checkpoint"))
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
+    if keeper is not None:
+        keeper.confirm_lease()
     try:
         lake.move_pointer(catalogue.FIRST_STAGE.name(identity.digest), value, None)
     except PointerMovedError:

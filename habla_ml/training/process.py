@@ -39,6 +39,7 @@ from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.record import TrainedRun, TrainingRecord
 from habla_ml.training.run import RunFolder
 from habla_ml.training.start import choose_start, import_start
+from habla_ml.training.termination import PIPES_VARIABLE, raise_on_termination
 from habla_ml.training.time_limit import estimate_version, require_time
 from habla_ml.training.trackers import open_trackers, require_trackers
 from habla_ml.training.train import train_version
@@ -48,7 +49,8 @@ _NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
 """The version of an estimate that names none; it is never pinned."""
 _OBSERVATION_INTERVAL_S: Final = 60.0
-PIPES_VARIABLE: Final = "DAGSTER_PIPES_CONTEXT"
+_STORED_EVERY_MIN: Final = 15.0
+"""Interval of checkpoints in a lake on S3, unless the settings have another one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +89,8 @@ def prepare_process(*, die_with_its_parent: bool) -> None:
 def report_errors(act: Callable[[], None], folder: Path) -> int:
     """Call `act`, print its error with advice about `folder`, and return the exit code of the process."""
     try:
-        act()
+        with raise_on_termination():
+            act()
     except HablaError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_ENVIRONMENT if classify_fault(error) == "environment" else 1
@@ -220,8 +223,17 @@ def _run_training(
             report,
             job.extra_speech,
             again=options.again,
+            store_every_s=_choose_store_interval(job.settings),
         )
     return record, tracker_runs
+
+
+def _choose_store_interval(settings: Settings) -> float | None:
+    """Return how often a checkpoint goes to the lake; None is never."""
+    chosen = settings.training.checkpoint_every_min
+    if chosen == "auto":
+        chosen = _STORED_EVERY_MIN if "://" in settings.lake.url else None
+    return None if chosen is None else 60 * chosen
 
 
 def _build_labels(job: _Job) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ from habla_ml.training.checkpoints import (
 from habla_ml.training.clips import ClipLoader, NonSpeech, build_training_loader, write_clips
 from habla_ml.training.device import describe_device, resolve_precision
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.keeper import TrainingKeeper
 from habla_ml.training.model_folder import (
     load_feature_extractor,
     load_tokenizer,
@@ -45,7 +47,7 @@ from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.validation import plan_validation
 
-_SCRATCH_NAMES: Final = ("averaged", "checkpoints", "clips", "validation", "start", "finished")
+_SCRATCH_NAMES: Final = ("averaged", "checkpoints", "clips", "finished", "restored", "start", "stored", "validation")
 """Folders of a run that its published model no longer needs."""
 
 
@@ -78,6 +80,7 @@ class RunFolder:
         """Delete everything that a published run no longer needs."""
         for scratch in list_run_scratch(self.root):
             shutil.rmtree(scratch, ignore_errors=True)
+        (self.root / "lease").unlink(missing_ok=True)
         delete_remedies(self.root)
 
 
@@ -125,20 +128,24 @@ def finish_run(
     training_data: TrainingData,
     folder: RunFolder,
     progress: Callable[[Progress], None],
+    keeper: TrainingKeeper | None = None,
 ) -> None:
     """Train to the end and write the result to `folder.finished`.
 
     A checkpoint of another identity is refused. `base` is the recipe's base model, for tokenizer, configs and the share
-    of its weights. `start` has the initial model: the base model or the result of a first stage.
+    of its weights. `start` has the initial model: the base model or the result of a first stage. `keeper` stores
+    checkpoints in the lake too.
 
     Raises:
         TrainingError: There are no usable clips for training or validation, or the loss is not finite.
+        TrainingInterruptedError: The process was asked to end.
+        TrainingLeasedError: Another process took the training over.
     """
     if recipe.threads is not None:
         import torch
 
         torch.set_num_threads(recipe.threads)
-    run = prepare_run(recipe, identity, base, training_data, folder, progress)
+    run = replace(prepare_run(recipe, identity, base, training_data, folder, progress), keeper=keeper)
     trained = _train_to_end(run, base, start, training_data.general_speech)
     trained, best = _choose_weights(run, trained, start, folder)
     attempt = folder.root / f"attempt-{os.getpid()}"
@@ -277,7 +284,8 @@ def _train_attempt(run: PreparedRun, start: Path) -> None:
     if resumed is not None:
         step = resumed.stamp.step
         run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))
-    trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
+    with nullcontext() if run.keeper is None else run.keeper.watch():
+        trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
 
 
 def _free_memory() -> None:

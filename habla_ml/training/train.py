@@ -1,7 +1,8 @@
 """Training and publishing of one model version: the same inputs give the same artefact.
 
 After a kill at any point, the next call continues from the last stamped checkpoint, the finished folder or the
-published pointer; so does the first stage. The folder of a run is named by its identity and protected by a lock.
+published pointer; so does the first stage. The folder of a run is named by its identity and protected by a lock, and the
+run itself by a lease in the lake. On another machine the next call continues from the checkpoint in the lake.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON
 from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import find_first_stage, train_first_stage
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.keeper import TrainingKeeper, discard_published_training, keep_training
+from habla_ml.training.lake_checkpoints import handle_foreign_checkpoints
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import FirstStageRecord, StartRecord, TrainingRecord, read_training_record
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, handle_foreign_runs, read_finished_run
@@ -48,17 +51,21 @@ def train_version(
     extra_speech: ExtraSpeech = _NO_EXTRA_SPEECH,
     *,
     again: bool = False,
+    store_every_s: float | None = None,
 ) -> TrainingRecord:
     """Train `recipe` on `snapshot` and move `models/<version>/checkpoint` to the result.
 
     Does no work if the published version has the same inputs, whatever code, packages and machine trained it. Resumes an
-    unfinished run in the same `work_folder`, which one training uses at a time. `again` trains from the start where
-    code, packages or machine differ.
+    unfinished run from `work_folder`, which one training uses at a time, or from a later checkpoint in the lake. `again`
+    trains from the start where code, packages or machine differ. Each `store_every_s` seconds a checkpoint goes to the
+    lake; None stores none.
 
     Raises:
         TrainingError: Another process trains in `work_folder`, it has checkpoints of other code, packages or machine, the
             snapshot or the first stage has no usable clips, the base model is not available, the loss is not finite, or
             another run moved the pointer.
+        TrainingLeasedError: Another process trains the same run in another folder or on another machine, or took it over.
+        TrainingInterruptedError: The process was asked to end, and saved a checkpoint.
     """
     base = resolve_base_model(recipe)
     stage, identity = identify_training(lake, snapshot, recipe, base, extra_speech, again=again)
@@ -66,13 +73,17 @@ def train_version(
         seen = lake.read_pointer(catalogue.CHECKPOINT.name(version))
         published = read_training_record(lake, version)
         if published is not None and _is_published(published, identity, stage, again=again):
+            discard_published_training(lake, published.identity_digest)
             progress(Progress(_describe_published(published, identity)))
             return published
         for each in filter(None, (stage, identity)):
             handle_foreign_runs(work_folder, each, discard=again)
+            handle_foreign_checkpoints(lake, each, discard=again)
         folder = RunFolder(work_folder, identity)
-        earlier = train_in_folder(lake, snapshot, recipe, base, stage, folder, progress, extra_speech)
-        record = _publish_version(lake, version, folder, seen, earlier, extra_speech)
+        with keep_training(lake, version, store_every_s, identity, folder.root, _make_reporter(progress)) as keeper:
+            earlier = train_in_folder(lake, snapshot, recipe, base, stage, folder, progress, extra_speech, keeper)
+            record = _publish_version(lake, version, folder, seen, earlier, extra_speech, keeper)
+            keeper.finish()
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
         return record
@@ -109,22 +120,29 @@ def train_in_folder(
     folder: RunFolder,
     progress: Callable[[Progress], None],
     extra_speech: ExtraSpeech,
+    keeper: TrainingKeeper | None = None,
 ) -> tuple[FirstStageRecord | None, StartRecord | None]:
     """Train to `folder.finished`, if it does not exist; return the first stage and the model that the run continued from.
 
-    The caller holds the lock of the work folder. Only a first stage is published.
+    The caller holds the lock of the work folder. Only a first stage is published. Without a `keeper` another machine can
+    neither see nor resume the training.
     """
     first = None
     if stage is not None:
-        first = train_first_stage(lake, recipe, stage, base, extra_speech.first_stage, folder.root.parent, progress)
+        speech, work_folder = extra_speech.first_stage, folder.root.parent
+        first = train_first_stage(lake, recipe, stage, base, speech, work_folder, progress, keeper)
     continued = None if recipe.start is None else read_start(lake, recipe.start)
     if not folder.finished.exists():
         earlier = first or continued
         start = base.folder if earlier is None else lake.checkout_tree(earlier.tree, folder.start)
         check_same_shape(base, start)
         training_data = build_training_data(lake, snapshot, recipe, extra_speech.replay, extra_speech.excluded_sounds)
-        finish_run(recipe, folder.identity, base, start, training_data, folder, progress)
+        finish_run(recipe, folder.identity, base, start, training_data, folder, progress, keeper)
     return first, continued
+
+
+def _make_reporter(progress: Callable[[Progress], None]) -> Callable[[str], None]:
+    return lambda message: progress(Progress(message))
 
 
 def _is_published(record: TrainingRecord, identity: RunIdentity, stage: RunIdentity | None, *, again: bool) -> bool:
@@ -194,6 +212,7 @@ def _publish_version(
     seen: Pointer | None,
     earlier: tuple[FirstStageRecord | None, StartRecord | None],
     extra_speech: ExtraSpeech,
+    keeper: TrainingKeeper,
 ) -> TrainingRecord:
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
@@ -204,6 +223,7 @@ def _publish_version(
     )
     record_id = lake.put_json(record.model_dump(mode="json"))
     value = {"tree": tree, "record": record_id, "identity": trained.identity_digest}
+    keeper.confirm_lease()
     try:
         lake.move_pointer(catalogue.CHECKPOINT.name(version), value, seen)
     except PointerMovedError as error:

@@ -32,6 +32,7 @@ from habla_ml.training.checkpoints import (
 from habla_ml.training.clips import ClipLoader
 from habla_ml.training.device import choose_attention, resolve_precision
 from habla_ml.training.identity import RunIdentity
+from habla_ml.training.keeper import TrainingKeeper
 from habla_ml.training.log_mel import LogMel
 from habla_ml.training.pace import (
     Pace,
@@ -46,6 +47,7 @@ from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import ClipUse, StepSchedule
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
+from habla_ml.training.termination import ignore_termination
 from habla_ml.training.trackers import build_tracker_callbacks
 from habla_ml.training.validation import plan_validation_batches
 from habla_ml.training.windows import limit_encoder_window
@@ -95,6 +97,8 @@ class PreparedRun:
     tensorboard: Path
     report_progress: Callable[[Progress], None]
     remedies: Remedies = _NO_REMEDIES
+    keeper: TrainingKeeper | None = None
+    """None where nothing is published, as for an estimate."""
 
     def batches(self) -> Iterator[list[ClipUse]]:
         """Yield the clips that pass the model together."""
@@ -138,6 +142,7 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
         callbacks=[
             build_pace_callback(meter),
             _build_run_callback(run, resumed, meter),
+            *_build_keeper_callbacks(run),
             *build_tracker_callbacks(
                 run.recipe.report_to, run.tensorboard, lambda message: run.report_progress(Progress(message))
             ),
@@ -165,14 +170,7 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             return 0  # its estimate counts positions of 30 s windows
 
         def get_train_dataloader(self) -> Any:
-            return DataLoader(
-                run.train,
-                batch_sampler=ScheduledBatchSampler(run.schedule, run.recipe.gradient_accumulation),
-                collate_fn=run.train.collate,
-                num_workers=self.args.dataloader_num_workers,
-                prefetch_factor=self.args.dataloader_prefetch_factor,
-                pin_memory=self.args.dataloader_pin_memory,
-            )
+            return _build_train_loader(run, self.args)
 
         def get_eval_dataloader(self, *_: Any) -> Any:
             batches = plan_validation_batches(run.validation.clips, run.recipe, run.remedies.batch_parts)
@@ -208,6 +206,20 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             return bare
 
     return WindowedTrainer
+
+
+def _build_train_loader(run: PreparedRun, arguments: Any) -> Any:
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        run.train,
+        batch_sampler=ScheduledBatchSampler(run.schedule, run.recipe.gradient_accumulation),
+        collate_fn=run.train.collate,
+        num_workers=arguments.dataloader_num_workers,
+        prefetch_factor=arguments.dataloader_prefetch_factor,
+        pin_memory=arguments.dataloader_pin_memory,
+        worker_init_fn=ignore_termination,
+    )
 
 
 def _predict(model: Any, features: torch.Tensor, decoder_input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -284,6 +296,12 @@ def _build_arguments(run: PreparedRun) -> Any:
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel's threads would share the encoder's window
     return arguments
+
+
+def _build_keeper_callbacks(run: PreparedRun) -> list[Any]:
+    if run.keeper is None:
+        return []
+    return [run.keeper.build_callback(run.checkpoints, run.remedies, run.recipe.average_checkpoints)]
 
 
 def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: PaceMeter) -> Any:

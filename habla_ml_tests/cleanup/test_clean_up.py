@@ -19,6 +19,8 @@ from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.release.publish import publish_release
 from habla_ml.release.published import list_releases
 from habla_ml.settings import save_settings
+from habla_ml.training.lease import StoredCheckpoint, hold_lease, list_unfinished_trainings
+from habla_ml.training.remedies import Remedies
 from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.corrected_days import MONDAY, A, create_annotated_lake
 from habla_ml_tests.testing.full_lake import make_full_lake, read_pointers
@@ -26,6 +28,7 @@ from habla_ml_tests.testing.habla_sessions import NOW as RECORDED_AT
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, write_corrections
 from habla_ml_tests.testing.received_clips import make_clip_id, make_inbox
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
+from habla_ml_tests.testing.training_identities import make_identity
 
 HOLD_LOCK = """
 import sys
@@ -193,6 +196,30 @@ def test_local_copies_of_models_stay_while_they_are_used(workspace: HablaWorkspa
     assert report.removed_bytes == 1000
     assert not folder.exists()
     assert (checkout_artefact(workspace.lake, tree, work) / "weights").read_bytes() == b"w" * 1000
+
+
+def test_unfinished_trainings_leave_the_lake_when_their_version_is_published(
+    workspace: HablaWorkspace, clean: Clean
+) -> None:
+    lake, folder = workspace.lake, workspace.root / "checkpoint"
+    folder.mkdir()
+    identities = {version: make_identity(device=version) for version in ("v1", "v2")}
+    for version, identity in identities.items():
+        (folder / "optimizer.pt").write_text(f"moments of {version}")
+        with hold_lease(lake, identity, version, None) as lease:
+            tree = lake.put_tree(folder)
+            lease.store(StoredCheckpoint(step=4, tree=tree, best={}, remedies=Remedies()))
+    lake.move_pointer(catalogue.CHECKPOINT.name("v1"), {"tree": lake.put_tree(folder)}, None)
+    unfinished = catalogue.UNFINISHED_TRAINING.name(identities["v1"].digest)
+    assert unfinished not in _due(clean(days=6.9))
+    assert unfinished in _due(clean(days=7.1, delete=False))
+    with hold_lease(lake, identities["v1"], "v1", None):
+        assert unfinished not in _due(clean(days=7.1)), "a process has resumed it"
+    assert unfinished in _due(clean(days=7.1))
+    assert [each.version for each in list_unfinished_trainings(lake)] == ["v2"], "it is resumed some day"
+    stored = {lake.get_bytes(each) for each in lake.list_object_ids()}
+    assert b"moments of v1" not in stored
+    assert b"moments of v2" in stored
 
 
 def test_only_published_trainings_lose_their_scratch(workspace: HablaWorkspace, clean: Clean) -> None:

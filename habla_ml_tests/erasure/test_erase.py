@@ -29,7 +29,10 @@ from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.tables import escape_markdown
+from habla_ml.training.checkpoints import CheckpointStamp, stamp_checkpoint
+from habla_ml.training.lease import StoredCheckpoint, hold_lease, list_unfinished_trainings
 from habla_ml.training.plan import read_plan
+from habla_ml.training.remedies import Remedies
 from habla_ml.training.train import lock_work_folder
 from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, replace_registry, withdraw
 from habla_ml_tests.testing.full_lake import (
@@ -45,6 +48,7 @@ from habla_ml_tests.testing.full_lake import (
 )
 from habla_ml_tests.testing.habla_sessions import NOW, V3, write_corrections, write_session
 from habla_ml_tests.testing.s3_clients import BUCKET, new_client
+from habla_ml_tests.testing.training_identities import make_identity
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
@@ -268,6 +272,31 @@ def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_p
     assert erase_all(full_lake).segments == len(theirs)
     gone = [full_lake.traces_by_segment[each] for each in theirs]
     assert_nowhere(DirectoryStore(tmp_path / "lake"), [full_lake.workspace.settings.work_folder], gone)
+
+
+def test_unfinished_trainings_on_the_voice_are_deleted_and_others_stay(tmp_path: Path) -> None:
+    full_lake = make_full_lake(tmp_path)
+    withdraw(full_lake)
+    lake, work = full_lake.lake, full_lake.workspace.settings.work_folder
+    checkpoints = work / "training" / "v2" / "0123456789abcdef" / "checkpoints"
+    affected, first_stage = make_identity(full_lake.snapshot.id), make_identity("")
+    for identity in (affected, first_stage):
+        checkpoint = checkpoints / "checkpoint-4"
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint / "model.safetensors").write_text(f"weights on {identity.snapshot}")
+        stamp_checkpoint(checkpoint, CheckpointStamp(identity=identity, step=4, elapsed_s=1.0, stopped=False))
+        with hold_lease(lake, identity, "v2", None) as lease:
+            tree = lake.put_tree(checkpoint)
+            lease.store(StoredCheckpoint(step=4, tree=tree, best={4: tree}, remedies=Remedies()))
+    stamp_checkpoint(checkpoint, CheckpointStamp(identity=affected, step=4, elapsed_s=1.0, stopped=False))
+    with hold_lease(lake, affected, "v2", None), pytest.raises(TrainingError, match=r"process .* trains v2"):
+        erase_all(full_lake)
+    erase_all(full_lake)
+    assert [each.identity for each in list_unfinished_trainings(lake)] == [first_stage]
+    stored = [lake.get_bytes(each) for each in lake.list_object_ids()]
+    weights = {data.decode() for data in stored if data.startswith(b"weights on")}
+    assert weights == {"weights on "}, "those of the first stage, which used general speech only"
+    assert not checkpoints.exists()
 
 
 def test_erased_hours_leave_the_baseline_of_the_quality_check(tmp_path: Path) -> None:

@@ -31,27 +31,31 @@ class TrainingDeployment:
         self.folder = folder
         self.recipe = folder / "configs" / "recipe.yaml"
         self.recipe.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True) | changes))
+        self.work = "work"
         self.settings = folder / "configs" / "here.yaml"
-        self.settings.write_text(
-            yaml.safe_dump(
-                {
-                    "work_folder": "work",
-                    "lake": {"url": "lake"},
-                    "recordings": {"folder": "recordings"},
-                    "corpus": {"conventions": "configs/conventions.yaml"},
-                    "training": {"recipe": "configs/recipe.yaml"},
-                    "release": {"store": {"url": "cdn"}},
-                }
-            )
-        )
-        self.lake = Lake(DirectoryStore(folder / "lake"), folder / "cache")
+        self.write_settings()
+        self.lake = self.open_lake()
         self.snapshot: Snapshot = publish_snapshot(self.lake, make_clips())
+
+    def open_lake(self) -> Lake:
+        return Lake(DirectoryStore(self.folder / "lake"), self.folder / "cache")
+
+    def write_settings(self, **changes: object) -> None:
+        sections = {
+            "work_folder": self.work,
+            "lake": {"url": "lake"},
+            "recordings": {"folder": "recordings"},
+            "corpus": {"conventions": "configs/conventions.yaml"},
+            "training": {"recipe": "configs/recipe.yaml"},
+            "release": {"store": {"url": "cdn"}},
+        }
+        self.settings.write_text(yaml.safe_dump(sections | changes))
 
     def command(self, version: str, *more: str) -> list[str]:
         return [
             *(sys.executable, "-m", "habla_ml.training", "--settings", str(self.settings)),
             *("--snapshot", self.snapshot.id, "--recipe", str(self.recipe), "--version", version),
-            *("--out", str(self.folder / "work" / version), *more),
+            *("--out", str(self.folder / self.work / version), *more),
         ]
 
     def start(self, version: str) -> "subprocess.Popen[str]":

@@ -299,17 +299,6 @@ def test_a_version_that_another_training_published_at_the_same_time_is_not_overw
     assert read_training_record(lake, "v1") == mine
 
 
-def test_the_same_training_twice_at_the_same_time_publishes_one_artefact(
-    lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
-) -> None:
-    def overtake(progress: Progress) -> None:
-        if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
-            train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "theirs", ignore_progress)
-
-    record = train_version(lake, snapshot, make_quick_recipe(recipe), "v1", tmp_path / "mine", overtake)
-    assert record == read_training_record(lake, "v1")
-
-
 def test_the_published_weights_are_interpolated_with_the_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:

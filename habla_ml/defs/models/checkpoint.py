@@ -87,18 +87,20 @@ def run_training_process(command: list[str], context: dg.AssetExecutionContext) 
     """Run the training process, and record its progress as observations of the asset.
 
     Raises:
-        TrainingInterruptedError: Its environment ended it.
+        TrainingInterruptedError: Its environment ended it, or a request to end such as SIGTERM.
         TrainingKilledError: It was killed.
     """
     from habla_ml.training.exit_codes import EXIT_ENVIRONMENT, EXIT_KILLED
+    from habla_ml.training.termination import NOTICE_S
 
     reader = WholeLineMessageReader(partial(_observe_progress, context))
     try:
-        return dg.PipesSubprocessClient(message_reader=reader).run(command=command, context=context)
+        client = dg.PipesSubprocessClient(message_reader=reader, termination_timeout_seconds=NOTICE_S + 10)
+        return client.run(command=command, context=context)
     except Exception as error:  # Dagster does not export the class.
         if str(error).endswith(f" failed with code {EXIT_ENVIRONMENT}"):
             raise TrainingInterruptedError(
-                "the training process ended for a fault of its environment, which its output names; the next run "
+                "the training process ended for a fault of its environment or by SIGTERM, as its output says; the next run "
                 "resumes at the last checkpoint"
             ) from error
         if str(error).endswith((f" failed with code {-signal.SIGKILL}", f" failed with code {EXIT_KILLED}")):
