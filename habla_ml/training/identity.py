@@ -14,9 +14,10 @@ from habla_ml.lake import compute_digest
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.device import describe_attention, name_device, resolve_precision
 from habla_ml.training.recipe import Recipe
+from habla_ml.training.small_memory import BITSANDBYTES, needs_bitsandbytes
 from habla_ml.training.targets import LABEL_SEMANTICS, PROMPT_SEMANTICS, TIMED_LABEL_SEMANTICS
 
-TRAINING_CODE: Final = "0.3.0"
+TRAINING_CODE: Final = "0.4.0"
 """Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
 other weights: no unfinished run is then resumed with other code. A published version is not trained again. The commit is no
 part of the identity, since most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""
@@ -116,7 +117,8 @@ class RunIdentity(BaseModel):
 
 def _list_further_packages(recipe: Recipe) -> list[str]:
     """Return the packages that only some recipes compute with."""
-    return ["faster-whisper"] if recipe.timestamps_share else []  # its detector finds the bounds of speech
+    timed = ["faster-whisper"] if recipe.timestamps_share else []  # its detector finds the bounds of speech
+    return [*timed, *([BITSANDBYTES] if needs_bitsandbytes(recipe) else [])]
 
 
 def _describe_labels(recipe: Recipe) -> str:

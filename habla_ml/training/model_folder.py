@@ -13,6 +13,7 @@ from typing import Any
 from habla_ml.errors import TrainingError
 from habla_ml.training.base_model import TOKENIZER_FILES, WhisperBaseModel
 from habla_ml.training.recipe import Lora, Recipe
+from habla_ml.training.small_memory import build_quantisation_options
 
 
 def load_tokenizer(base: WhisperBaseModel) -> Any:
@@ -32,20 +33,20 @@ def load_feature_extractor(base: WhisperBaseModel) -> Any:
     return WhisperFeatureExtractor(feature_size=config["num_mel_bins"])
 
 
-def load_whisper_model(folder: Path) -> Any:
-    """Load a Whisper model in float32; raises `TrainingError` for another model type."""
+def load_whisper_model(folder: Path, **options: Any) -> Any:
+    """Load a Whisper model in float32; raises `TrainingError` for another model type. `options` are of Transformers."""
     import torch
     from transformers import WhisperForConditionalGeneration
 
     kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if kind != "whisper":
         raise TrainingError(f"{folder}/config.json has model_type {kind!r}; only 'whisper' can be fine-tuned")
-    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **options)
 
 
 def prepare_trainable_model(recipe: Recipe, start: Path) -> Any:
     """Load the model in `start` for training by the recipe's method, with generation in Spanish for validation."""
-    model = load_whisper_model(start)
+    model = load_whisper_model(start, **build_quantisation_options(recipe))
     model.generation_config.language = "es"
     model.generation_config.task = "transcribe"
     model.generation_config.forced_decoder_ids = None

@@ -62,13 +62,14 @@ class Windows(_Section):
 
 
 class Lora(_Section):
-    """Low-rank adapters on the named projections of the decoder, and of the encoder if `encoder` is true."""
+    """Low-rank adapters on the named projections of the decoder and, unless `encoder` is false, of the encoder."""
 
     r: Positive = 32
     alpha: Positive = 64
     dropout: ShareBelowOne = 0.05
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "v_proj")
-    encoder: bool = False
+    encoder: bool = True
+    """Whether the encoder has adapters too: a dialect is mostly in the sounds."""
 
     @property
     def module_pattern(self) -> str:
@@ -194,6 +195,10 @@ class Recipe(_Section):
     """Share of the uses of a clip whose target has timestamps: the phone and faster-whisper's default decode with them."""
     previous_text_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the uses of a clip that follow the text of the segment before it in the session."""
+    quantisation: Literal["4bit"] | None = None
+    """`4bit` keeps the frozen base of a LoRA training in 4 bits (QLoRA); needs a CUDA GPU and bitsandbytes."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` keeps the optimiser's states in 8 bits; needs a CUDA GPU and bitsandbytes."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     evaluations_per_epoch: AboveZero = 2.0
@@ -220,6 +225,8 @@ class Recipe(_Section):
             raise ValueError("start and first_stage both replace the base model's weights; remove one of the sections")
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError(f"method {self.method} {'needs' if self.lora is None else 'forbids'} the section lora")
+        if self.quantisation is not None and self.lora is None:
+            raise ValueError(f"quantisation {self.quantisation} freezes the base, so it needs method lora")
         if self.parts == "encoder" and self.lora is not None:
             raise ValueError("parts encoder needs method full; for adapters, set lora.target_modules")
         self._check_length()

@@ -46,6 +46,7 @@ from habla_ml.training.pace import (
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import ClipUse, StepSchedule
+from habla_ml.training.small_memory import OPTIMISERS
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
 from habla_ml.training.termination import ignore_termination
 from habla_ml.training.trackers import build_tracker_callbacks
@@ -273,7 +274,7 @@ def _build_arguments(run: PreparedRun) -> Any:
         warmup_steps=recipe.count_warmup_steps(run.schedule.max_steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_gradient_norm,
-        optim="adamw_torch_fused",
+        optim=OPTIMISERS[recipe.optimizer],
         fp16=precision == "fp16",
         bf16=precision == "bf16",
         activation_checkpointing=recipe.gradient_checkpointing,

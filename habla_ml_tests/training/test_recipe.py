@@ -8,6 +8,7 @@ from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.training.small_memory import needs_bitsandbytes
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
 GOOD: dict[str, Any] = {
@@ -45,6 +46,7 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
         ({"base_model": "whisper-small"}, r"nor a hub id like openai/whisper-small"),
         ({"method": "lora"}, r"method lora needs the section lora"),
         ({"lora": {"r": 4}}, r"method full forbids the section lora"),
+        ({"quantisation": "4bit"}, r"quantisation 4bit freezes the base, so it needs method lora"),
         ({"max_steps": None}, r"epochs or max_steps must be given"),
         ({"min_steps": 5}, r"min_steps 5 needs epochs"),
         ({"epochs": 2, "min_steps": 11}, r"min_steps 11 is above max_steps 10"),
@@ -167,3 +169,29 @@ def test_the_error_about_unknown_lora_modules_lists_the_known_ones(recipe: Recip
     lora = recipe.model_validate(recipe.model_dump() | {"method": "lora", "lora": {"target_modules": ["query"]}})
     with pytest.raises(TrainingError, match=r"'query'.*q_proj"):
         prepare_trainable_model(lora, resolve_base_model(lora).folder)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adamw_8bit"}, {"method": "lora", "lora": {}, "quantisation": "4bit"}]
+)
+def test_what_needs_a_card_is_refused_without_one_and_without_its_package(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, **changes))
+    assert (
+        recipe.digest
+        != load_recipe(write_recipe(tmp_path, **changes | {"optimizer": None, "quantisation": None})).digest
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(TrainingError, match=r"recipe some has (optimizer: adamw_8bit|quantisation: 4bit), .* CUDA GPU"):
+        needs_bitsandbytes(recipe)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("habla_ml.training.small_memory.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match=r"pip install 'habla-ml\[bitsandbytes\]'"):
+        needs_bitsandbytes(recipe)
+
+
+def test_adapters_are_on_both_sides_unless_the_recipe_says_no(tmp_path: Path) -> None:
+    both = load_recipe(write_recipe(tmp_path, method="lora", lora={}))
+    decoder = load_recipe(write_recipe(tmp_path, method="lora", lora={"encoder": False}))
+    assert (both.lora is not None and both.lora.encoder, both.digest == decoder.digest) == (True, False)
