@@ -57,7 +57,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "corpus_report": AssetCode("1", ("corpus.quality", "corpus.report", "corpus.report_page")),
     "erased_contributors": AssetCode("2", ("erasure",)),
     "fine_tuned_checkpoint": AssetCode(
-        "5",
+        "6",
         (
             "training.augmentation",
             "training.augmenter",
