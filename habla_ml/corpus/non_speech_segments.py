@@ -20,7 +20,7 @@ NO_SPEECH_REASONS: Final = frozenset(
 NO_SPEECH_MARKERS: Final = frozenset({"[silence]", "[noise]", "[silencio]", "[ruido]"})
 """A text of only these markers means the same: Habla's own page has no `unusable`."""
 MAX_NON_SPEECH_SEGMENTS: Final = 200
-_BATCH_ROWS: Final = 1000
+_COLUMNS: Final = ["segment_id", "session_id", "audio_sha256", "duration_s", "audio"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,12 @@ def read_non_speech_segments(
     taken = dict(sorted(found.items())[:most])
     for day in sorted(set(taken.values())):
         wanted = pa.array(segment_id for segment_id, on in taken.items() if on == day)
-        columns = ["segment_id", "session_id", "audio_sha256", "duration_s", "audio"]
-        file = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
-        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-            for row in batch.filter(pc.is_in(batch["segment_id"], wanted)).to_pylist():
+        file = pq.ParquetFile(pa.PythonFile(lake.open_ranges(snapshot.recordings[day]), "r"))
+        for group in range(file.num_row_groups):
+            is_wanted = pc.is_in(file.read_row_group(group, columns=["segment_id"])["segment_id"], wanted)
+            if not pc.any(is_wanted).as_py():
+                continue
+            for row in file.read_row_group(group, columns=_COLUMNS).filter(is_wanted).to_pylist():
                 if row["duration_s"] <= max_duration_s:
                     yield NonSpeechSegment(flac=row.pop("audio"), **row)
 

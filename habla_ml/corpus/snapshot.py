@@ -85,6 +85,17 @@ class Utterance(TranscribedSegment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredUtterance(TranscribedSegment):
+    """A transcribed segment and the place of its audio in the lake."""
+
+    parquet: str
+    """Object id of a parquet with the column `audio`."""
+    row_group: int
+    row: int
+    """In its row group."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SnapshotRow(SegmentMetadata):
     """One row of a snapshot's table of segments."""
 
@@ -151,9 +162,37 @@ def read_utterances(
     Raises:
         CorpusError: The split is not open, or the recordings lack audio that the snapshot names.
     """
+    _check_open(split)
+    return _read_split(lake, snapshot, split, only)
+
+
+def locate_utterances(lake: Lake, snapshot: Snapshot, split: OpenSplit) -> Iterator[StoredUtterance]:
+    """Yield the utterances of one open split in the order of `read_utterances`, without reading audio.
+
+    Raises:
+        CorpusError: As `read_utterances`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _check_open(split)
+    wanted = _read_rows(lake, snapshot, split, None)
+    for day in _list_days(wanted):
+        parquet = snapshot.recordings[day]
+        file = pq.ParquetFile(pa.PythonFile(lake.open_ranges(parquet), "r"))
+        for group in range(file.num_row_groups):
+            columns = file.read_row_group(group, columns=["segment_id", "source"])
+            found = zip(columns["segment_id"].to_pylist(), columns["source"].to_pylist(), strict=True)
+            for at, (segment_id, source) in enumerate(found):
+                if (row := wanted.pop(segment_id, None)) is not None:
+                    fields = {**_make_fields(row), "source": source}
+                    yield StoredUtterance(**fields, parquet=parquet, row_group=group, row=at)
+    _check_found(snapshot, split, wanted)
+
+
+def _check_open(split: str) -> None:
     if split not in OPEN_SPLITS:
         raise CorpusError(f"split {split!r} is not one of {', '.join(OPEN_SPLITS)}; only a release reads sealed speech")
-    return _read_split(lake, snapshot, split, only)
 
 
 def read_sealed_utterances(lake: Lake, snapshot: Snapshot) -> Iterator[Utterance]:
@@ -170,35 +209,51 @@ def read_sealed_sounds(lake: Lake, snapshot: Snapshot) -> frozenset[str]:
 
 
 def _read_split(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> Iterator[Utterance]:
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from habla_ml.audio import decode_flac
 
-    table = read_table(lake, snapshot.segments)
-    table = table.filter(pc.equal(table["split"], split))
-    wanted = {row["segment_id"]: row for row in table.to_pylist() if only is None or row["day"] in only}
+    wanted = _read_rows(lake, snapshot, split, only)
     columns = ["segment_id", "audio", "source"]
-    for day in sorted({row["day"] for row in wanted.values()}):
+    for day in _list_days(wanted):
         recordings = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
         for batch in recordings.iter_batches(batch_size=256, columns=columns):
             for segment_id, flac, source in zip(*(batch[name].to_pylist() for name in columns), strict=True):
-                row = wanted.pop(segment_id, None)
-                if row is not None:
-                    yield Utterance(
-                        **{name: row[name] for name in SEGMENT_COLUMNS},
-                        sentence=row["sentence"],
-                        audio=decode_flac(flac),
-                        role=row.get("role") or "",
-                        is_seen_speaker=row.get("is_seen_speaker"),
-                        is_blind=bool(row.get("is_blind")),
-                        is_seen_sentence=row.get("is_seen_sentence"),
-                        source=source,
-                    )
-    if wanted:
+                if (row := wanted.pop(segment_id, None)) is not None:
+                    yield Utterance(**_make_fields(row), source=source, audio=decode_flac(flac))
+    _check_found(snapshot, split, wanted)
+
+
+def _read_rows(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> dict[str, dict[str, Any]]:
+    """Return segment id → row of the split's segments on the days `only` (None: all)."""
+    import pyarrow.compute as pc
+
+    table = read_table(lake, snapshot.segments)
+    rows = table.filter(pc.equal(table["split"], split)).to_pylist()
+    return {row["segment_id"]: row for row in rows if only is None or row["day"] in only}
+
+
+def _list_days(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return sorted({row["day"] for row in rows.values()})
+
+
+def _make_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `TranscribedSegment` without `source`."""
+    return {
+        **{name: row[name] for name in SEGMENT_COLUMNS},
+        "sentence": row["sentence"],
+        "role": row.get("role") or "",
+        "is_seen_speaker": row.get("is_seen_speaker"),
+        "is_blind": bool(row.get("is_blind")),
+        "is_seen_sentence": row.get("is_seen_sentence"),
+    }
+
+
+def _check_found(snapshot: Snapshot, split: Split, missing: Mapping[str, Any]) -> None:
+    if missing:
         raise CorpusError(
-            f"snapshot {snapshot.id[:12]}: its recordings lack the audio of {len(wanted)} {split} segments, the first "
-            f"is {next(iter(wanted))}; publish `splits` again"
+            f"snapshot {snapshot.id[:12]}: its recordings lack the audio of {len(missing)} {split} segments, the first "
+            f"is {next(iter(missing))}; publish `splits` again"
         )
 
 

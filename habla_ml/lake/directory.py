@@ -148,13 +148,18 @@ class DirectoryStore(Store):
         except OSError as error:
             raise LakeError(f"cannot copy {key} to {destination}: {error.strerror}; free some space there") from error
 
-    def read_start(self, key: str, length: int) -> bytes:
-        """See `Store.read_start`."""
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """See `Store.read_range`."""
         try:
             with self.local_path(key).open("rb") as handle:
+                handle.seek(start)
                 return handle.read(length)
         except OSError as error:
             raise LakeError(f"cannot read {key} in {self.url}: {error.strerror}; check the disk") from error
+
+    def read_size_bytes(self, key: str) -> int:
+        """See `Store.read_size_bytes`."""
+        return self.local_path(key).stat().st_size
 
     def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
         """See `Store.delete`."""

@@ -15,15 +15,16 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from habla_ml.errors import LakeError
-from habla_ml.lake.cache import ObjectCache
+from habla_ml.lake.cache import ObjectCache, make_part_key
 from habla_ml.lake.pointers import (
     Pointer,
     PointerCache,
@@ -33,6 +34,7 @@ from habla_ml.lake.pointers import (
     parse_pointer,
     read_snapshot,
 )
+from habla_ml.lake.ranges import ObjectRanges
 from habla_ml.lake.reachability import is_json, reachable_objects
 from habla_ml.lake.store import Store
 
@@ -82,6 +84,11 @@ class Lake:
     def url(self) -> str:
         """The lake's location."""
         return self._store.url
+
+    @property
+    def cache_limit_bytes(self) -> int:
+        """Most bytes of the cache."""
+        return self._cache.limit_bytes
 
     # Objects
 
@@ -140,7 +147,12 @@ class Lake:
 
     def read_object_start(self, sha256: str, length: int) -> bytes:
         """Return the object's first `length` bytes, unverified, to find its type."""
-        return self._store.read_start(_make_object_key(sha256), length)
+        return self._store.read_range(_make_object_key(sha256), 0, length)
+
+    def open_ranges(self, sha256: str) -> ObjectRanges:
+        """Open an object as a file that reads ranges of it; they are not verified."""
+        key = _make_object_key(sha256)
+        return ObjectRanges(partial(self._store.read_range, key), self._store.read_size_bytes(key))
 
     def list_objects(self) -> Iterator[StoredObject]:
         """Yield all objects, reachable or not, sorted by id; lists the whole lake."""
@@ -199,11 +211,12 @@ class Lake:
         return removed
 
     def drop_cached(self, sha256: str) -> None:
-        """Remove the local copy of a remote lake's object."""
+        """Remove the local copy of a remote lake's object, and what `cache_part` derived from it."""
         self._cache.drop(_make_object_key(sha256))
+        self._cache.drop_parts(sha256)
 
     def list_cached_ids(self) -> Iterator[str]:
-        """Yield the ids of the objects in the cache."""
+        """Yield the ids of the objects that have a copy or a part in the cache."""
         return self._cache.list_ids()
 
     def trim_cache(self) -> int:
@@ -213,6 +226,23 @@ class Lake:
     def delete_unfinished(self, before: datetime) -> int:
         """Remove what killed writers left before this time; return the number of removed writes."""
         return self._store.delete_unfinished(before)
+
+    def cache_part(self, sha256: str, part: str, make: Callable[[Path], None]) -> Path:
+        """Return a local file that `make` wrote from a part of the object, which may be removed at any time.
+
+        It leaves the cache with the object, and counts for the limit. Of several processes, one makes it. `part` names
+        the part among those of the object. Raises `OSError` if the cache cannot be written, and the errors of `make`.
+        """
+        _make_object_key(sha256)
+        return self._cache.make_part(sha256, part, make)
+
+    def find_part(self, sha256: str, part: str) -> Path | None:
+        """Return the file that `cache_part` made before, or None."""
+        return self._cache.find(make_part_key(sha256, part))
+
+    def drop_part(self, sha256: str, part: str) -> None:
+        """Remove a file of `cache_part`, because it is damaged."""
+        self._cache.drop(make_part_key(sha256, part))
 
     def fetch_path(self, sha256: str) -> Path:
         """Return a read-only local file with the object: the lake's own, or a verified cached copy."""

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import io
 import mimetypes
+import os
 import random
 import time
 import uuid
@@ -91,11 +92,19 @@ class S3Store(Store):
 
         `on_replaced` is called with each key whose value was set by `compare_and_set`, or deleted.
         """
-        self._client = client
+        self._opened_client, self._process_id = client, os.getpid()
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._part_bytes = part_bytes
         self._on_replaced = on_replaced or (lambda _: None)
+
+    @property
+    def _client(self) -> S3Client:
+        """The client, which in a forked process opens connections of its own."""
+        if os.getpid() != self._process_id:
+            self._opened_client.close()
+            self._process_id = os.getpid()
+        return self._opened_client
 
     @property
     def url(self) -> str:
@@ -155,12 +164,20 @@ class S3Store(Store):
             except OSError as error:
                 raise LakeError(f"cannot write {destination}: {error.strerror}; free some space there") from error
 
-    def read_start(self, key: str, length: int) -> bytes:
-        """See `Store.read_start`; one request for a range of bytes."""
-        found = self._get_object(key, Range=f"bytes=0-{max(length, 1) - 1}")
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """See `Store.read_range`; one request."""
+        found = self._get_object(key, Range=f"bytes={start}-{start + max(length, 1) - 1}")
         if found is None:
             raise self._make_missing_error(key)
         return found.data[:length]
+
+    def read_size_bytes(self, key: str) -> int:
+        """See `Store.read_size_bytes`."""
+        with self._translate_request_errors(f"read {key}"):
+            found = self._read_headers(self._make_object_name(key))
+        if found is None:
+            raise self._make_missing_error(key)
+        return found["ContentLength"]
 
     def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
         """See `Store.delete`; the owner of a bucket with versions must purge old versions.

@@ -112,8 +112,12 @@ class Store(ABC):
         """Write the value under `key` to the file `destination`, in bounded memory."""
 
     @abstractmethod
-    def read_start(self, key: str, length: int) -> bytes:
-        """Return the first `length` bytes of a value; raises `ObjectMissingError` if the key does not exist."""
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of a value from `start` on, fewer at its end; raises `ObjectMissingError` without the key."""
+
+    @abstractmethod
+    def read_size_bytes(self, key: str) -> int:
+        """Return the size of a value; raises `ObjectMissingError` if the key does not exist."""
 
     @abstractmethod
     def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:

@@ -23,9 +23,9 @@ from habla_ml.settings.hub import HubDatasetSettings
 class StoreSettings(SettingsSection):
     """A store: a folder, or `s3://bucket/prefix` on AWS or another endpoint with conditional writes.
 
-    Local copies of a remote lake's objects take `cache_limit_gb` (10⁹ bytes) at most. `cloudfront_distribution` is the id
-    of a distribution in front of a bucket, and `cloudfront_path` the path of the store below its address: copies of a value
-    that was replaced are invalidated there.
+    Local copies of a remote lake's objects, and decoded clips, take `cache_limit_gb` (10⁹ bytes) at most.
+    `cloudfront_distribution` is the id of a distribution in front of a bucket, and `cloudfront_path` the path of the store below
+    its address: copies of a value that was replaced are invalidated there.
     """
 
     url: Location

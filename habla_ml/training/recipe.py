@@ -184,6 +184,10 @@ class Recipe(_Section):
     lengths. More batches need less memory."""
     windows: Windows = Windows()
     augmentation: Augmentation = Augmentation()
+    shuffle_h: AboveZero | None = None
+    """Hours of successive classroom speech that are shuffled together; None for all.
+
+    With fewer hours than the local cache holds, a larger corpus is read from the lake once in each pass."""
     spec_augment: SpecAugment | None = None
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train split's sessions, for a learning curve; a smaller share is a subset of a larger one."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.corpus.general_speech import SpeechSourceSummary
-from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import TrainingError
+from habla_ml.lake import Lake
 from habla_ml.training.averaging import average_best
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
@@ -28,7 +28,7 @@ from habla_ml.training.checkpoints import (
     find_latest_checkpoint,
     get_checkpoint_folder,
 )
-from habla_ml.training.clips import ClipLoader, NonSpeech, build_training_loader, write_clips
+from habla_ml.training.clips import AnyUtterance, ClipLoader, NonSpeech, build_training_loader, write_clips
 from habla_ml.training.device import describe_device, resolve_precision
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.keeper import TrainingKeeper
@@ -112,12 +112,14 @@ class TrainingData:
 
     name: str
     """Name in messages, such as `snapshot 0123abcd`."""
-    train: Iterable[Utterance]
-    validation: Iterable[Utterance]
+    train: Iterable[AnyUtterance]
+    validation: Iterable[AnyUtterance]
     general_speech: tuple[SpeechSourceSummary, ...]
     remedy: str
     """What to do if no clip is usable; end of the error message."""
     non_speech: NonSpeech
+    lake: Lake | None = None
+    """Has the audio of stored utterances."""
 
 
 def finish_run(
@@ -184,14 +186,14 @@ def prepare_run(
     """
     progress(Progress(f"reading the clips of {training_data.name}"))
     targets = TargetEncoder(load_tokenizer(base))
-    mix = TargetMix.of(recipe)
-    train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech, mix)
-    validation = write_clips(training_data.validation, targets, folder.validation)
+    lake, mix = training_data.lake, TargetMix.of(recipe)
+    train = write_clips(training_data.train, targets, folder.clips, training_data.non_speech, mix, lake)
+    validation = write_clips(training_data.validation, targets, folder.validation, lake=lake)
     for split, clips in (("train", train), ("validation", validation)):
         if not clips.n_speech:
             found = f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'})"
             raise TrainingError(f"{found}; {training_data.remedy}")
-    schedule = StepSchedule(train.durations_s.tolist(), train.label_counts.tolist(), recipe)
+    schedule = StepSchedule(train.durations_s.tolist(), train.label_counts.tolist(), recipe, train.n_classroom)
     plan = plan_validation(recipe, schedule, validation.durations_s.tolist())
     validation = validation.take(plan.n_clips)
     message = (
@@ -201,6 +203,8 @@ def prepare_run(
     )
     progress(Progress(message, max_steps=schedule.max_steps))
     extractor = load_feature_extractor(base)
+    for clips in (train, validation):
+        clips.fetch(lambda line: progress(Progress(line)))
     return PreparedRun(
         recipe=recipe,
         identity=identity,

@@ -60,9 +60,13 @@ class StepSchedule:
         durations_s: Duration of each clip, s.
         n_labels: Number of labels of each clip.
         recipe: Sets length, size of a step, windows and seed.
+        n_classroom: The first clips, which the recipe's `shuffle_h` keeps together.
     """
 
-    def __init__(self, durations_s: Sequence[float], n_labels: Sequence[int], recipe: Recipe) -> None:
+    def __init__(
+        self, durations_s: Sequence[float], n_labels: Sequence[int], recipe: Recipe, n_classroom: int = 0
+    ) -> None:
+        self._n_classroom = n_classroom
         self._durations_s = np.asarray(durations_s, np.float64)
         self._n_labels = np.asarray(n_labels, np.int64)
         self._recipe = recipe
@@ -105,8 +109,32 @@ class StepSchedule:
     def _plan_pass(self, number: int) -> list[WindowedBatch]:
         """Return the batches of one pass over the clips, in random order."""
         rng = np.random.default_rng((self._recipe.seed, number))
-        order = rng.permutation(len(self._durations_s))
         n_full = self._count_full_clips(number + 1) - self._count_full_clips(number)
+        blocks = (
+            self._blocks if len(self._blocks) == 1 else [self._blocks[at] for at in rng.permutation(len(self._blocks))]
+        )
+        ends = np.cumsum([0, *map(len, blocks)]) * n_full // len(self._durations_s)
+        planned = (self._plan_block(rng, *each, number) for each in zip(blocks, np.diff(ends).tolist(), strict=True))
+        return list(chain.from_iterable(planned))
+
+    @cached_property
+    def _blocks(self) -> list[NDArray[np.int64]]:
+        """The clips that are shuffled together; those that are not of the classroom are spread over all blocks."""
+        clips = np.arange(len(self._durations_s))
+        if self._recipe.shuffle_h is None or not self._n_classroom:
+            return [clips]
+        classroom, others = clips[: self._n_classroom], clips[self._n_classroom :]
+        ends_h = np.cumsum(self._durations_s[classroom]) / 3600
+        n_blocks = math.ceil(ends_h[-1] / self._recipe.shuffle_h - 1e-9)
+        cuts = np.searchsorted(ends_h, np.arange(1, n_blocks) * ends_h[-1] / n_blocks + 1e-9)
+        parts = [each for each in np.split(classroom, cuts) if len(each)]
+        return [np.concatenate([part, others[at :: len(parts)]]) for at, part in enumerate(parts)]
+
+    def _plan_block(
+        self, rng: np.random.Generator, block: NDArray[np.int64], n_full: int, number: int
+    ) -> list[WindowedBatch]:
+        """Return the batches of a block in random order; `n_full` of its clips are used at the full 30 s."""
+        order = block[rng.permutation(len(block))]
         full, short = order[:n_full], order[n_full:]
         speeds = self._recipe.augmentation.draw_speeds(self._recipe.seed, number, self._durations_s)
         frames = fit_windows(self._durations_s / speeds, self._recipe)

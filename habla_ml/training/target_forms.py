@@ -20,7 +20,7 @@ from habla_ml.training.targets import LAST_STEP, MAX_DECODER_POSITIONS, STEPS_PE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from habla_ml.corpus.snapshot import Utterance
+    from habla_ml.corpus.snapshot import TranscribedSegment
 
 _TIMESTAMP_STREAM: Final = 0x70
 _PREVIOUS_TEXT_STREAM: Final = 0x71
@@ -157,8 +157,8 @@ class TargetFormsWriter:
         if self.mix.previous_text_share:
             self.targets.require_previous_text()
 
-    def add_speech(self, utterance: Utterance) -> None:
-        """Add a clip with its text.
+    def add_speech(self, utterance: TranscribedSegment, audio: NDArray[np.float32] | None) -> None:
+        """Add a clip with its text; without its audio, `measure_speech` follows.
 
         Only recorded segments have a segment before them: general speech has no order. A session is in one split, so its
         texts never cross to another.
@@ -167,11 +167,15 @@ class TargetFormsWriter:
         follows = session is not None and session == self._last_session and self.mix.previous_text_share > 0
         self._previous.append(len(self._previous) - 1 if follows else _UNKNOWN)
         self._last_session = session
-        found = find_speech_bounds(utterance.audio) if self.mix.timestamps_share else None
-        steps = (
-            (_UNKNOWN, _UNKNOWN) if found is None else (round(found[0] * STEPS_PER_S), round(found[1] * STEPS_PER_S))
-        )
-        self._bounds.append(steps)
+        self._bounds.append((_UNKNOWN, _UNKNOWN))
+        if audio is not None:
+            self.measure_speech(len(self._bounds) - 1, audio)
+
+    def measure_speech(self, clip: int, audio: NDArray[np.float32]) -> None:
+        """Find the bounds of speech in a clip, if the mix needs them."""
+        found = find_speech_bounds(audio) if self.mix.timestamps_share else None
+        if found is not None:
+            self._bounds[clip] = (round(found[0] * STEPS_PER_S), round(found[1] * STEPS_PER_S))
 
     def add_non_speech(self) -> None:
         """Add a clip without text."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from habla_ml.audio import decode_flac, quantise
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.non_speech_segments import read_non_speech_segments
-from habla_ml.corpus.snapshot import Snapshot, read_utterances
+from habla_ml.corpus.snapshot import Snapshot, locate_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.process import hold_lock
@@ -82,7 +82,7 @@ def train_version(
         folder = RunFolder(work_folder, identity)
         with keep_training(lake, version, store_every_s, identity, folder.root, _make_reporter(progress)) as keeper:
             earlier = train_in_folder(lake, snapshot, recipe, base, stage, folder, progress, extra_speech, keeper)
-            record = _publish_version(lake, version, folder, seen, earlier, extra_speech, keeper)
+            record = publish_version(lake, version, folder, seen, earlier, extra_speech, keeper)
             keeper.finish()
         folder.clear()
         progress(Progress(f"{version} published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
@@ -183,16 +183,19 @@ def build_training_data(
     `excluded_sounds` is the sha256 of train and non-speech audio that nearly equals evaluation data.
     """
     name = f"snapshot {snapshot.id[:12]}"
-    utterances = (each for each in read_utterances(lake, snapshot, "train") if each.audio_sha256 not in excluded_sounds)
+    utterances = (
+        each for each in locate_utterances(lake, snapshot, "train") if each.audio_sha256 not in excluded_sounds
+    )
     train = select_session_share(utterances, recipe.train_share)
     non_speech = _read_annotated_non_speech(lake, snapshot, excluded_sounds)
     return TrainingData(
         name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
         train=chain(train, replay.utterances),
-        validation=select_sample(read_utterances(lake, snapshot, "validation"), recipe.validation_clips),
+        validation=select_sample(locate_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
         non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, non_speech),
+        lake=lake,
     )
 
 
@@ -205,7 +208,7 @@ def _read_annotated_non_speech(
             yield quantise(decode_flac(each.flac))
 
 
-def _publish_version(
+def publish_version(
     lake: Lake,
     version: str,
     folder: RunFolder,
@@ -214,6 +217,10 @@ def _publish_version(
     extra_speech: ExtraSpeech,
     keeper: TrainingKeeper,
 ) -> TrainingRecord:
+    """Store a finished run and move the version's pointer to it, if it is as `seen`.
+
+    `earlier` has the first stage and the model from which the run started.
+    """
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
     excluded = {part: len(sounds) for part, sounds in extra_speech.classroom_copies.items()}

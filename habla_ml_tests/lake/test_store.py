@@ -291,7 +291,17 @@ def test_a_deleted_pointer_can_only_be_created_again(store: Store) -> None:
 def test_the_start_of_a_value_can_be_read(store: Store, length: int, expected: bytes) -> None:
     store.put_if_absent("a/key", b"hola")
     store.put_if_absent("a/empty", b"")
-    assert store.read_start("a/key", length) == expected
-    assert store.read_start("a/empty", length) == b""
+    assert store.read_range("a/key", 0, length) == expected
+    assert store.read_range("a/empty", 0, length) == b""
     with pytest.raises(ObjectMissingError, match="no/such is not in the store"):
-        store.read_start("no/such", 4)
+        store.read_range("no/such", 0, 4)
+
+
+def test_ranges_of_a_value_can_be_read(store: Store) -> None:
+    store.put_if_absent("a/key", b"hola")
+    assert store.read_size_bytes("a/key") == 4
+    assert store.read_range("a/key", 1, 2) == b"ol"
+    assert store.read_range("a/key", 3, 100) == b"a"
+    assert store.read_range("a/key", 4, 1) == b""
+    with pytest.raises(ObjectMissingError, match="no/such is not in the store"):
+        store.read_size_bytes("no/such")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from habla_ml.audio import encode_flac
+from habla_ml.audio import encode_flac, pcm_sha256
 from habla_ml.corpus.snapshot import Snapshot, Split, save_snapshot
 from habla_ml.lake import Lake
 
@@ -53,7 +52,7 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[
                 "split": clip.split,
                 "duration_s": clip.duration_s,
                 "loudness_dbfs": -20.0,
-                "audio_sha256": hashlib.sha256(samples.tobytes()).hexdigest(),
+                "audio_sha256": pcm_sha256(samples),
             }
             for clip, samples in zip(chosen, audio, strict=True)
         ]
@@ -62,9 +61,11 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[
             pa.table(
                 {
                     "segment_id": [c.segment_id for c in chosen],
-                    "audio_sha256": [hashlib.sha256(samples.tobytes()).hexdigest() for samples in audio],
+                    "audio_sha256": [pcm_sha256(samples) for samples in audio],
                     "audio": [encode_flac(each) for each in audio],
                     "source": ["habla"] * len(chosen),
+                    "session_id": [f"session-{day}"] * len(chosen),
+                    "speaker": ["SPEAKER_00"] * len(chosen),
                 }
             ),
         )
@@ -97,5 +98,5 @@ def make_clips(n_train: int = 20, n_validation: int = 4) -> list[TrainingClipSpe
 
 def _put_parquet(lake: Lake, table: pa.Table) -> str:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, row_group_size=8)
     return lake.put_bytes(buffer.getvalue())

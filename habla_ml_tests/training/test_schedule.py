@@ -52,6 +52,34 @@ def test_no_clip_is_cut_and_each_pass_uses_all_once(
         assert sorted(clips[first : first + len(durations_s)]) == list(range(len(durations_s)))
 
 
+def test_only_the_hours_of_a_block_are_shuffled_together() -> None:
+    durations_s = [3.6] * 300  # 0.3 h of the classroom, then other clips
+    recipe = {"name": "x", "base_model": "/x", "learning_rate": 1e-3, "epochs": 1, "batch_s": 60, "seed": 1}
+    counts = [20] * 330
+    whole, blocks = (
+        StepSchedule([*durations_s, *[3.6] * 30], counts, Recipe.model_validate(recipe | changes), 300)
+        for changes in ({}, {"shuffle_h": 0.1})
+    )
+    assert list_batches(whole, 5) == list_batches(make_plain_copy(whole), 5)
+    batches = list_batches(blocks)
+    clips = [clip for batch in batches for clip in batch.clips]
+    assert sorted(clips[:330]) == list(range(330))
+    parts = [{clip // 100 for clip in batch.clips if clip < 300} for batch in batches if len(batch.clips) > 1]
+    assert all(len(part) == 1 for part in parts)
+    order = [clip for clip in clips[:330] if clip < 300]
+    assert order[:100] != sorted(order[:100])
+    others = [at for at, clip in enumerate(clips[:330]) if clip >= 300]
+    assert min(others) < 110
+    assert max(others) > 220
+    assert [sum(at // 110 == part for at in others) for part in range(3)] == [10, 10, 10]
+    assert blocks.sum_window_s(blocks.max_steps) == pytest.approx(whole.sum_window_s(whole.max_steps), rel=0.1)
+
+
+def make_plain_copy(schedule: StepSchedule) -> StepSchedule:
+    """Return the schedule as one that knows nothing of the classroom."""
+    return StepSchedule(schedule._durations_s.tolist(), schedule._n_labels.tolist(), schedule._recipe)
+
+
 def test_four_fifths_of_the_input_of_lognormal_clips_is_audio() -> None:
     schedule = make_schedule(make_lognormal_durations(2_000), batch_s=240, gradient_accumulation=2, epochs=2)
     short_only = make_schedule(make_lognormal_durations(2_000), batch_s=240, windows={"full_share": 0}, epochs=2)
