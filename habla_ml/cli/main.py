@@ -36,7 +36,7 @@ from habla_ml.cli.releases import (
 )
 from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
-from habla_ml.cli.training import train_command
+from habla_ml.cli.training import train_app
 from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.cli.update_model import update_model_command
 from habla_ml.errors import HablaError
@@ -49,6 +49,7 @@ app.add_typer(conventions_app, name="conventions")
 app.add_typer(device_app, name="device")
 app.add_typer(keys_app, name="keys")
 app.add_typer(label_studio_app, name="label-studio")
+app.add_typer(train_app, name="train")
 app.command("erase")(erase_command)
 app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
@@ -59,7 +60,6 @@ app.command("hub")(hub_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)
-app.command("train")(train_command)
 app.command("transcribe")(transcribe_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)

@@ -1,18 +1,23 @@
-"""The command `train`: a model version without Dagster, or an estimate of what it needs."""
+"""The commands `train`: a model version without Dagster, an estimate of what it needs, and its bundle for another machine."""
 
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, open_context
+from habla_ml.cli.context import Profile, open_context, print_line, print_progress
 from habla_ml.settings import save_settings
 
+train_app = typer.Typer(invoke_without_command=True)
 
+
+@train_app.callback()
 def train_command(
+    context: typer.Context,
     version: Annotated[str | None, typer.Option(help="The model version, like v3; optional with --estimate.")] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Time a few steps and print what a training needs.")
@@ -25,6 +30,8 @@ def train_command(
     profile: Profile = None,
 ) -> None:
     """Train a version without Dagster, where `training.launch` says; the same command resumes it. Or estimate time and memory."""
+    if context.invoked_subcommand is not None:
+        return
     from habla_ml.training.launch.command import build_command
     from habla_ml.training.process import main
 
@@ -38,3 +45,35 @@ def train_command(
     is_here = settings.training.launch.where == "here"
     if code := main(words) if is_here else subprocess.run(build_command(settings, words), check=False).returncode:
         raise typer.Exit(code)
+
+
+@train_app.command("bundle")
+def bundle_command(
+    version: Annotated[str, typer.Argument(help="The model version, like v3.")],
+    to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
+    profile: Profile = None,
+) -> None:
+    """Write everything for a training on another machine to a folder: it contains voices."""
+    from habla_ml.consent.admission import load_consents
+    from habla_ml.training.bundle.create import create_bundle
+
+    opened = open_context(profile)
+    consents = load_consents(opened.settings, datetime.now(UTC))
+    manifest = create_bundle(opened.lake, opened.settings, version, to, consents, print_progress)
+    size_gb = sum(each.size_bytes for each in manifest.files.values()) / 1e9
+    print_line(f"{to}: {len(manifest.files)} files, {size_gb:.2f} GB. Read its README.md, then run train.sh there")
+
+
+@train_app.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder, with bundle.json and result.")],
+    profile: Profile = None,
+) -> None:
+    """Check the result of a bundle and publish it as if it had been trained here."""
+    from habla_ml.consent.admission import load_consents
+    from habla_ml.training.bundle.result import import_bundle
+
+    opened = open_context(profile)
+    consents = load_consents(opened.settings, datetime.now(UTC))
+    record = import_bundle(opened.lake, opened.settings, folder, consents, print_progress)
+    print_line(f"{record.version}: validation WER {record.best.wer:.1%} at step {record.best_step}")

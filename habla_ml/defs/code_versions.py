@@ -63,6 +63,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.augmenter",
             "training.averaging",
             "training.checkpoints",
+            "training.clip_shards",
             "training.clips",
             "training.device",
             "training.evaluation_audio",

@@ -78,6 +78,8 @@ BASE_EXPORT: Final = PointerFamily("bases/{}/{}")
 """By digest of the base model and exporter."""
 COMPARED_EXPORT: Final = PointerFamily("contest/{}/{}/{}")
 """By checkpoint, quantisation and exporter: conversions that only a model comparison uses."""
+BUNDLE: Final = PointerFamily("bundles/{}")
+"""By model version: the bundles that were made to train it elsewhere."""
 FIRST_STAGE: Final = PointerFamily("first_stages/{}/checkpoint")
 """By training identity: a base model after training on general speech. Model versions share it."""
 UNFINISHED_TRAINING: Final = PointerFamily("trainings/{}")

@@ -73,7 +73,7 @@ def train_first_stage(
                 stage = recipe.to_first_stage_recipe()
                 data = build_stage_data(stage, speech)
                 finish_run(stage, identity, base, base.folder, data, folder, report_progress, stage_keeper)
-            record = _publish_first_stage(lake, identity, folder, stage_keeper)
+            record = publish_first_stage(lake, identity, folder, stage_keeper)
             if stage_keeper is not None:
                 stage_keeper.finish()
         report_progress(Progress(f"published: checkpoint tree {record.tree[:12]}, step {record.best_step}"))
@@ -111,9 +111,10 @@ def split_held_out(
     return train, tuple(each for each in utterances if each.segment_id in held)
 
 
-def _publish_first_stage(
-    lake: Lake, identity: RunIdentity, folder: RunFolder, keeper: TrainingKeeper | None
+def publish_first_stage(
+    lake: Lake, identity: RunIdentity, folder: RunFolder, keeper: TrainingKeeper | None = None
 ) -> FirstStageRecord:
+    """Store a finished first stage and return its record, or that of another training which published it first."""
     record = FirstStageRecord(**dict(read_finished_run(folder)), tree=lake.put_tree(folder.finished / "checkpoint"))
     value = {"tree": record.tree, "record": lake.put_json(record.model_dump(mode="json"))}
     if keeper is not None:

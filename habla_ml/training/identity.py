@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib.metadata import version
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -79,17 +79,20 @@ class RunIdentity(BaseModel):
             snapshot=snapshot_id,
             base_model=base.digest,
             replay=compute_digest(sources) if sources else "",
-            labels=_describe_labels(recipe),
             seed=recipe.seed,
-            code=TRAINING_CODE,
-            packages={name: version(name) for name in (*_PACKAGES, *_list_further_packages(recipe))},
             first_stage="" if first_stage is None else first_stage.digest,
             start="" if recipe.start is None else recipe.start.digest,
             excluded_sounds=compute_digest(sorted(excluded_sounds)) if excluded_sounds else "",
-            device=name_device(),
-            precision=resolve_precision(recipe),
-            attention=describe_attention(),
+            **_describe_environment(recipe),
         )
+
+    def on_this_machine(self, recipe: Recipe, first_stage: RunIdentity | None) -> Self:
+        """Return the identity of the same inputs with the code, packages and device of this process.
+
+        `first_stage` replaces the identity of the first stage; None keeps it.
+        """
+        stage = self.first_stage if first_stage is None else first_stage.digest
+        return self.model_copy(update={**_describe_environment(recipe), "first_stage": stage})
 
     @property
     def digest(self) -> str:
@@ -126,6 +129,17 @@ def _describe_labels(recipe: Recipe) -> str:
     timed = [TIMED_LABEL_SEMANTICS] if recipe.timestamps_share else []
     prompted = [PROMPT_SEMANTICS] if recipe.previous_text_share else []
     return ", ".join((LABEL_SEMANTICS, *timed, *prompted))
+
+
+def _describe_environment(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "labels": _describe_labels(recipe),
+        "code": TRAINING_CODE,
+        "packages": {name: version(name) for name in (*_PACKAGES, *_list_further_packages(recipe))},
+        "device": name_device(),
+        "precision": resolve_precision(recipe),
+        "attention": describe_attention(),
+    }
 
 
 def _flatten(identity: RunIdentity) -> dict[str, object]:

@@ -109,6 +109,11 @@ def write_model_folder(checkpoint: Path, start: Path, base: WhisperBaseModel, ba
                 trained.lerp_(original, base_share)
     folder.mkdir(parents=True)
     model.save_pretrained(folder, max_shard_size="1TB")
+    write_base_files(base, folder)
+
+
+def write_base_files(base: WhisperBaseModel, folder: Path) -> None:
+    """Write everything of a published model but its weights: copies of the base's configs and tokenizer."""
     # With `_from_model_config`, transformers 5 drops lang_to_id and other fields on loading.
     for name, dropped, added in (
         ("config.json", "torch_dtype", {"dtype": "float32"}),

@@ -215,11 +215,11 @@ def publish_version(
     seen: Pointer | None,
     earlier: tuple[FirstStageRecord | None, StartRecord | None],
     extra_speech: ExtraSpeech,
-    keeper: TrainingKeeper,
+    keeper: TrainingKeeper | None = None,
 ) -> TrainingRecord:
     """Store a finished run and move the version's pointer to it, if it is as `seen`.
 
-    `earlier` has the first stage and the model from which the run started.
+    `earlier` has the first stage and the model from which the run started. `keeper` has the lease of a training here.
     """
     tree = lake.put_tree(folder.finished / "checkpoint")
     trained = read_finished_run(folder)
@@ -230,7 +230,8 @@ def publish_version(
     )
     record_id = lake.put_json(record.model_dump(mode="json"))
     value = {"tree": tree, "record": record_id, "identity": trained.identity_digest}
-    keeper.confirm_lease()
+    if keeper is not None:
+        keeper.confirm_lease()
     try:
         lake.move_pointer(catalogue.CHECKPOINT.name(version), value, seen)
     except PointerMovedError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.consent.admission import Consents
-from habla_ml.corpus.hub_dataset.consent_check import check_consents, check_not_erased
+from habla_ml.corpus.consent_check import check_consents, check_not_erased
 from habla_ml.corpus.hub_dataset.layout import DATA_FOLDER, DatasetFiles, write_dataset_files
 from habla_ml.corpus.hub_dataset.pushes import (
     DatasetPush,

@@ -1,4 +1,4 @@
-"""Which snapshots may be sent to the Hub: none with an erased voice, and none with a voice that has no consent."""
+"""Which snapshots may leave the deployment: none with an erased voice, and none with a voice that has no consent."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def check_not_erased(lake: Lake, snapshot: Snapshot) -> None:
     found = sum(row["segment_id"] in erased.segments or row["audio_sha256"] in erased.sounds for row in rows)
     if found:
         raise CorpusError(
-            f"snapshot {snapshot.id[:12]} has {found} segments of a voice that is erased; materialise `splits` and push "
-            "the new snapshot. Nothing was uploaded"
+            f"snapshot {snapshot.id[:12]} has {found} segments of a voice that is erased; materialise `splits` and use "
+            "the new snapshot. Nothing left the lake"
         )
 
 
@@ -35,8 +35,8 @@ def check_consents(lake: Lake, snapshot: Snapshot, consents: Consents) -> None:
     """
     if consents.is_empty:
         raise CorpusError(
-            "there is no register of consents and no consent in the service, so no voice could be withdrawn from the "
-            "Hub; set consent.registry (docs/consent.md). Nothing was uploaded"
+            "there is no register of consents and no consent in the service, so no withdrawal could be "
+            "noticed; set consent.registry (docs/consent.md). Nothing left the lake"
         )
     register, today = consents.register, consents.today
     refused = {
@@ -47,7 +47,7 @@ def check_consents(lake: Lake, snapshot: Snapshot, consents: Consents) -> None:
     if refused:
         raise CorpusError(
             f"snapshot {snapshot.id[:12]} has {len(refused)} segments without a valid consent; erase who withdrew "
-            "(habla-ml erase), materialise `splits`, and push the new snapshot. Nothing was uploaded"
+            "(habla-ml erase), materialise `splits`, and use the new snapshot. Nothing left the lake"
         )
 
 
