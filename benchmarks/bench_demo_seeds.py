@@ -42,6 +42,7 @@ from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord
 from habla_ml.training.train import train_version
+from habla_ml.transcription.engine import Clip
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
@@ -86,14 +87,17 @@ class DemoExperiment:
 
     def score(self, owner: str, identity: str, checkpoint: Path) -> tuple[SetErrors, SetErrors]:
         """Convert a checkpoint; return its errors on the test set and on general Spanish."""
+        texts = self.decode(owner, identity, checkpoint, [*self.test, *self.general])
+        return _count_errors(self.test, texts[: len(self.test)]), _count_errors(self.general, texts[len(self.test) :])
+
+    def decode(self, owner: str, identity: str, checkpoint: Path, clips: Sequence[Clip]) -> list[str]:
+        """Convert a checkpoint and decode clips with it as served."""
         work, source = self.settings.work_folder, SourceCheckpoint(identity, lambda: checkpoint)
         name = f"models/{owner}/ctranslate2"
         exported = publish_export(self.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, lambda _: None)
         tree = exported.artefact
         with closing(open_transcriber(DecodingOptions(), checkout_artefact(self.lake, tree, work))) as transcriber:
-            decoded = transcribe_cached(self.lake, tree, transcriber, [*self.test, *self.general])
-        texts = [each.text for each in decoded]
-        return _count_errors(self.test, texts[: len(self.test)]), _count_errors(self.general, texts[len(self.test) :])
+            return [each.text for each in transcribe_cached(self.lake, tree, transcriber, clips)]
 
     def draw_probability_of_better(self, ours: SetErrors, peer: SetErrors) -> float:
         """Return the share of bootstrap draws over sessions in which `ours` has fewer errors."""
@@ -118,7 +122,11 @@ def make_experiment(folder: Path, people_seed: int) -> DemoExperiment:
     lake = Lake(DirectoryStore(folder / "lake"), folder / "cache")
     first = _publish_snapshot(lake, settings)
     write_second_phase(root, people_seed)
-    newest = _publish_snapshot(lake, settings)
+    return load_experiment(lake, settings, first, _publish_snapshot(lake, settings))
+
+
+def load_experiment(lake: Lake, settings: Settings, first: Snapshot, newest: Snapshot) -> DemoExperiment:
+    """Read the speech on which the versions of recorded phases are compared."""
     conventions, longest_s = load_conventions(settings.corpus.conventions), settings.recordings.longest_segment_s
     general = read_general_speech(
         settings.evaluation.out_of_domain, conventions, longest_s, settings.work_folder, frozenset()
