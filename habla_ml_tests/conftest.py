@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
 from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer, find_programs
+from habla_ml_tests.testing.ray_cluster import RayCluster
 from habla_ml_tests.testing.s3_clients import serve_s3
 
 # The time of an example depends on the load of the machine, so no example has a deadline.
@@ -44,6 +45,17 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer(programs)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster with two machines besides its head; a test that kills a node starts it again."""
+    cluster = RayCluster()
+    try:
+        cluster.start_missing_nodes()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,20 +12,41 @@ from habla_ml.settings.hosted import HostedSettings
 from habla_ml.settings.hub import HubSettings
 
 
-class LaunchSettings(SettingsSection):
-    """Where a training runs: in one process `here`, or in several of one host by `torchrun`.
+class RaySettings(SettingsSection):
+    """The Ray cluster of the trainings.
 
-    `processes` is their number; `auto` is one per GPU of this host, and one without a GPU.
+    `address` is that of its Jobs API. `resources_per_process` is what Ray reserves for each process, such as
+    `{CPU: 8, GPU: 1}`. `runtime_env` is the environment that Ray makes for a job; anyone with access to the cluster can
+    read it, so it must not have secrets. After `max_failures` lost processes or machines the job ends. A cluster that does
+    not answer for `lost_after_s` seconds is lost. In both cases Dagster retries, and the training resumes.
     """
 
-    where: Literal["here", "torchrun"] = "here"
+    address: Annotated[str, Field(pattern=r"^https?://")] = "http://127.0.0.1:8265"
+    resources_per_process: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: {"CPU": 1.0})
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    max_failures: Annotated[int, Field(ge=0)] = 8
+    lost_after_s: Annotated[float, Field(ge=0)] = 300.0
+
+
+class LaunchSettings(SettingsSection):
+    """Where a training runs: in one process `here`, in several of one host by `torchrun`, or on a cluster by `ray`.
+
+    `processes` is their number; `auto` is one per GPU of this host, and one without a GPU. Ray needs a number.
+    """
+
+    where: Literal["here", "torchrun", "ray"] = "here"
     processes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    ray: RaySettings = RaySettings()
 
     @model_validator(mode="after")
     def _check_processes(self) -> Self:
         if self.where == "here" and self.processes not in ("auto", 1):
             raise ValueError(
                 f"where: here is one process, not {self.processes}; set where: torchrun or remove processes"
+            )
+        if self.where == "ray" and self.processes == "auto":
+            raise ValueError(
+                "where: ray needs the number of processes, because this host cannot count the cluster's GPUs"
             )
         return self
 

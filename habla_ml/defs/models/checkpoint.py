@@ -66,8 +66,8 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
             opened, version, load_latest_snapshot(opened), settings.training, partial(choose_start, settings)
         )
         context.log.info(f"{version}: snapshot {plan.snapshot[:12]}, {plan.corpus_hours:.2f} h of corpus")
-        command = [*_build_command(opened, plan, settings), *(["--again"] if config.train_again else [])]
-        run = run_training_process(command, context)
+        words = [*_list_options(opened, plan, settings), *(["--again"] if config.train_again else [])]
+        run = _train(settings, words, context)
         # A child that exits 0 without a report must not count as trained.
         trained = run.get_materialize_result(implicit_materialization=False)
         return dg.MaterializeResult(
@@ -81,6 +81,19 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return fine_tuned_checkpoint
+
+
+def _train(
+    settings: Settings, words: list[str], context: dg.AssetExecutionContext
+) -> dg.PipesClientCompletedInvocation:
+    """Train where the settings say, with the options `words` of the training program."""
+    from habla_ml.training.launch.command import build_command
+
+    if settings.training.launch.where != "ray":
+        return run_training_process(build_command(settings, words), context)
+    from habla_ml.defs.models.ray_jobs import run_training_job
+
+    return run_training_job(settings, words, context, partial(_observe_progress, context))
 
 
 def run_training_process(command: list[str], context: dg.AssetExecutionContext) -> dg.PipesClientCompletedInvocation:
@@ -118,8 +131,7 @@ def _observe_progress(context: dg.AssetExecutionContext, figures: dict[str, int 
     dg.DagsterEvent.asset_observation(context.get_step_execution_context(), observation)
 
 
-def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:
-    from habla_ml.training.launch.command import build_command
+def _list_options(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list[str]:
     from habla_ml.training.plan import write_recipe_file
 
     options = {
@@ -129,8 +141,7 @@ def _build_command(lake: "Lake", plan: "VersionPlan", settings: Settings) -> lis
         "--version": plan.version,
         "--out": settings.work_folder / "training" / plan.version,
     }
-    words = [str(word) for option in options.items() for word in option]
-    return build_command(settings, words)
+    return [str(word) for option in options.items() for word in option]
 
 
 def _plot_curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:

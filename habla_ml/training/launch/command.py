@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from habla_ml.settings import Settings
+from habla_ml.training.launch.ray_job import build_submit_command
 
 
 def build_command(settings: Settings, words: Sequence[str]) -> list[str]:
@@ -17,4 +18,6 @@ def build_command(settings: Settings, words: Sequence[str]) -> list[str]:
     if launch.where == "torchrun":
         module = "habla_ml.training.launch.torchrun"
         return [sys.executable, "-m", module, "--processes", str(launch.processes), *words]
+    if launch.where == "ray":
+        return build_submit_command(settings, words)
     return [sys.executable, "-m", "habla_ml.training", *words]
