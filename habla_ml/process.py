@@ -63,6 +63,31 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
+def read_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the bytes that this process may use: those of the machine, or less in a container or a limited service.
+
+    Args:
+        cgroups: Where the control groups are mounted, version 2 or 1.
+        own: The groups of this process, as Linux lists them: `number:controllers:path` in lines.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in own.read_text("utf-8").splitlines() if own.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, name = cgroups, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = cgroups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        # A container may see its own group as the root, under another path than the listed one.
+        for folder in (group, *(each for each in group.parents if each.is_relative_to(root))):
+            text = (folder / name).read_text("utf-8").strip() if (folder / name).is_file() else "max"
+            if text.isdecimal():
+                limits.append(int(text))
+    return min(limits)
+
+
 @contextmanager
 def hold_lock(path: Path, make_error: Callable[[str], Exception]) -> Iterator[None]:
     """Hold the lock of a file, whose folder is created; the system releases it when the process ends for any reason.

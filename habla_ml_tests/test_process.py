@@ -1,9 +1,13 @@
 """Tests of memory settings, each in its own process."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from habla_ml.process import read_memory_bytes
 
 FAULTS = """
 import ctypes, resource, sys
@@ -29,3 +33,26 @@ def test_freed_memory_is_reused_without_new_page_faults():
         )
 
     assert faults("keep") < faults("leave") / 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "bytes_"),
+    [
+        ("0::/pod/app\n", {"memory.max": "max", "pod/memory.max": "2000", "pod/app/memory.max": "3000"}, 2000),
+        ("0::/\n", {"memory.max": "1000\n"}, 1000),
+        ("5:cpu:/docker/a\n4:memory:/docker/a\n", {"memory/memory.limit_in_bytes": "4000"}, 4000),
+        ("4:memory:/\n0::/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("", {}, None),
+    ],
+    ids=["version 2", "container", "version 1 of a container", "no limit", "no groups"],
+)
+def test_the_memory_is_that_of_the_machine_or_of_the_smallest_group(
+    tmp_path: Path, groups: str, files: dict[str, str], bytes_: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text)
+    (tmp_path / "own").write_text(groups)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert read_memory_bytes(tmp_path / "cgroup", tmp_path / "own") == (bytes_ or machine)
+    assert read_memory_bytes(tmp_path / "cgroup", tmp_path / "missing") == machine

@@ -57,7 +57,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "corpus_report": AssetCode("1", ("corpus.quality", "corpus.report", "corpus.report_page")),
     "erased_contributors": AssetCode("2", ("erasure",)),
     "fine_tuned_checkpoint": AssetCode(
-        "6",
+        "7",
         (
             "training.augmentation",
             "training.augmenter",
@@ -77,6 +77,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
             "training.start",
             "training.run",
             "training.schedule",
+            "training.sharing",
             "training.small_memory",
             "training.spec_augment",
             "training.speech_bounds",

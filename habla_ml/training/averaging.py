@@ -14,6 +14,7 @@ from typing import Any
 from habla_ml.training.checkpoints import ValidationPoint, find_best_point, get_checkpoint_folder, rank_points
 from habla_ml.training.model_folder import load_trained_model
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
+from habla_ml.training.world import World
 
 
 @dataclass(frozen=True)
@@ -75,5 +76,6 @@ def average_models(checkpoints: Sequence[Path], start: Path) -> Any:
 
 def _validate(model: Any, run: PreparedRun, step: int) -> ValidationPoint:
     model.generation_config.update(language="es", task="transcribe", forced_decoder_ids=None)
-    metrics = build_trainer(model, run, None).predict(run.validation, metric_key_prefix="eval").metrics
+    alone = World()  # the other processes of a training wait for the next attempt
+    metrics = build_trainer(model, run, None, alone).predict(run.validation, metric_key_prefix="eval").metrics
     return ValidationPoint(step=step, wer=metrics["eval_wer"], loss=metrics["eval_loss"])

@@ -52,6 +52,8 @@ class CheckpointStamp(BaseModel):
     stopped: bool
     code: tuple[CodeIdentity, ...] = ()
     """The code of all attempts so far, the oldest first; each once."""
+    processes: tuple[int, ...] = (1,)
+    """How many processes computed together: the number of the first attempt, and each other number after it."""
 
 
 @dataclass(frozen=True)

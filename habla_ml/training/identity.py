@@ -17,7 +17,7 @@ from habla_ml.training.recipe import Recipe
 from habla_ml.training.small_memory import BITSANDBYTES, needs_bitsandbytes
 from habla_ml.training.targets import LABEL_SEMANTICS, PROMPT_SEMANTICS, TIMED_LABEL_SEMANTICS
 
-TRAINING_CODE: Final = "0.4.0"
+TRAINING_CODE: Final = "0.5.0"
 """Version of what a training computes from its inputs, part of every run's identity. Raise it when the same inputs give
 other weights: no unfinished run is then resumed with other code. A published version is not trained again. The commit is no
 part of the identity, since most commits change no weight; the record of a run has it (`habla_ml.code_identity`)."""

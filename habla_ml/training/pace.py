@@ -7,7 +7,6 @@ also starts the libraries and does not count where there are others.
 from __future__ import annotations
 
 import math
-import os
 import resource
 import sys
 import time
@@ -18,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from habla_ml.process import read_memory_bytes
 from habla_ml.training.schedule import ClipUse
 from habla_ml.training.windows import FRAMES_PER_S
+from habla_ml.training.world import read_world
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +112,7 @@ class RunEstimate:
     memory_bytes: int
     """Peak with the largest batch."""
     available_bytes: int
-    """Memory of the GPU if there is one, else of the machine."""
+    """Memory of the GPU if there is one, else this process's part of that of the machine or container."""
 
     def describe(self) -> str:
         """Return it for a line of the log."""
@@ -239,12 +240,12 @@ def read_peak_memory() -> int:
 
 
 def read_total_memory() -> int:
-    """Return the bytes of the GPU's memory; without a GPU, those of the machine."""
+    """Return the bytes of the GPU's memory; without a GPU, this process's part of those of the machine or container."""
     import torch
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return read_memory_bytes() // read_world().local_size
 
 
 def format_duration(seconds: float) -> str:

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.corpus.snapshot import Snapshot, load_latest_snapshot, load_snapshot
-from habla_ml.errors import HablaError, TrainingError, classify_fault
+from habla_ml.errors import HablaError, classify_fault
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.process import die_with_parent, keep_freed_memory
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.exit_codes import EXIT_ENVIRONMENT
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
-from habla_ml.training.faults import explain_fault
+from habla_ml.training.faults import RESUME, explain_fault
+from habla_ml.training.follow import train_together
 from habla_ml.training.plan import (
     VersionPlan,
     check_planned_inputs,
@@ -44,6 +45,7 @@ from habla_ml.training.time_limit import estimate_version, require_time
 from habla_ml.training.trackers import open_trackers, require_trackers
 from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
+from habla_ml.training.world import await_launcher, describe_process, is_lost_process, read_world
 
 _NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
@@ -54,10 +56,9 @@ _STORED_EVERY_MIN: Final = 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one version.
+    """Train one version, or compute for rank 0 in another process of its training.
 
-    Returns 0, 1 after an error that is reported, `EXIT_ENVIRONMENT` where the next run may succeed, or 130 after an
-    interrupt.
+    Returns 0, 1 after an error that is reported, 130 after an interrupt, or a code of `habla_ml.training.exit_codes`.
     """
     parser = _build_parser()
     options = parser.parse_args(arguments)
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--version is required, except with --estimate")
     prepare_process(die_with_its_parent=options.die_with_parent)
 
-    def act() -> None:
+    def lead() -> None:
         if PIPES_VARIABLE in os.environ:
             _train_in_pipes(options)
         elif options.estimate:
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record, _ = _run_training(options, _print_progress)
             print(record.model_dump_json(indent=2, exclude={"losses"}))
 
-    return report_errors(act, options.out)
+    return report_errors(partial(train_together, lead, lambda: _open_lake(_load_settings(options))), options.out)
 
 
 def prepare_process(*, die_with_its_parent: bool) -> None:
@@ -95,6 +96,11 @@ def report_errors(act: Callable[[], None], folder: Path) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_ENVIRONMENT if classify_fault(error) == "environment" else 1
     except Exception as error:
+        if is_lost_process(error):
+            await_launcher()
+            lost = f"{describe_process(read_world())} lost the connection to another one"
+            print(f"error: {lost}; {RESUME} ({error})", file=sys.stderr, flush=True)
+            return EXIT_ENVIRONMENT
         explained = explain_fault(error, folder)
         if explained is None:
             raise
@@ -122,6 +128,7 @@ def build_asset_metadata(
         "hours_heard": ("float", record.processed_hours),
         "wall_s": ("float", record.wall_s),
         "device": ("text", f"{record.device}, {record.precision}"),
+        "processes": ("text", ", then ".join(map(str, record.processes))),
         "version": ("text", record.version),
         "recipe": ("text", record.recipe),
         "base_model": ("text", f"{record.base_model}@{record.base_model_revision or 'by content'}"),
@@ -283,13 +290,17 @@ class _Job:
     extra_speech: ExtraSpeech
 
 
+def _load_settings(options: argparse.Namespace) -> Settings:
+    return load_settings(options.settings or options.profile)
+
+
+def _open_lake(settings: Settings) -> Lake:
+    return open_lake(settings.lake, settings.work_folder / "cache")
+
+
 def _prepare_job(options: argparse.Namespace, report_progress: Callable[[Progress], None]) -> _Job:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainingError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but a run is one process on one GPU; start it without torchrun"
-        )
-    settings = load_settings(options.settings or options.profile)
-    lake = open_lake(settings.lake, settings.work_folder / "cache")
+    settings = _load_settings(options)
+    lake = _open_lake(settings)
     plan = _plan(lake, settings, options)
     recipe = load_recipe(write_recipe_file(lake, plan, settings.work_folder))
     require_trackers(recipe.report_to, recipe.name)

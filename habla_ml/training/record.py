@@ -52,6 +52,8 @@ class TrainedRun(BaseModel):
     """Steps whose mean weights are published, the best first; empty for those of `best_step` alone."""
     average: ValidationPoint | None = None
     """The evaluation of the mean weights."""
+    processes: tuple[int, ...] = (1,)
+    """How many processes computed together, in each attempt whose number was another. The steps do not depend on it."""
 
     @property
     def best(self) -> ValidationPoint:

@@ -7,6 +7,7 @@ lower learning rate, once. The run's folder keeps the remedies, and a resumed ru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_remedies(folder: Path) -> Remedies:
 
 def write_remedies(folder: Path, remedies: Remedies) -> None:
     """Store the remedies of the run in `folder`, atomically."""
-    unfinished = folder / f".{_FILE}"
+    unfinished = folder / f".{_FILE}.{os.getpid()}"  # several processes may have the same fault
     unfinished.write_text(remedies.model_dump_json(), "utf-8")
     unfinished.replace(folder / _FILE)
 
@@ -118,10 +119,12 @@ def apply_remedies(trainer_class: type[Any], remedies: Remedies) -> type[Any]:
                 group["lr"] = rate
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            *earlier, last = split_batch(inputs, remedies.batch_parts)
             losses = []
-            for part in split_batch(inputs, remedies.batch_parts):
-                losses.append(super().training_step(model, part, num_items_in_batch))
-            return sum(losses)
+            for part in earlier:
+                with self.accelerator.no_sync(model):  # several processes exchange the gradients of all parts once
+                    losses.append(super().training_step(model, part, num_items_in_batch))
+            return sum([*losses, super().training_step(model, last, num_items_in_batch)])
 
     return RemediedTrainer
 

@@ -21,6 +21,7 @@ from habla_ml.training.averaging import average_best
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoints import (
     STAMP_FILE,
+    Checkpoint,
     CheckpointStamp,
     extract_loss_curve,
     extract_validation_curve,
@@ -40,12 +41,21 @@ from habla_ml.training.model_folder import (
 )
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
-from habla_ml.training.remedies import choose_remedies, delete_remedies, describe_change, read_remedies, write_remedies
+from habla_ml.training.remedies import (
+    NotFiniteError,
+    Remedies,
+    choose_remedies,
+    delete_remedies,
+    describe_change,
+    read_remedies,
+    write_remedies,
+)
 from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.target_forms import TargetMix
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.validation import plan_validation
+from habla_ml.training.world import read_world, restart_all, share
 
 _SCRATCH_NAMES: Final = ("averaged", "checkpoints", "clips", "finished", "restored", "start", "stored", "validation")
 """Folders of a run that its published model no longer needs."""
@@ -143,10 +153,6 @@ def finish_run(
         TrainingInterruptedError: The process was asked to end.
         TrainingLeasedError: Another process took the training over.
     """
-    if recipe.threads is not None:
-        import torch
-
-        torch.set_num_threads(recipe.threads)
     run = replace(prepare_run(recipe, identity, base, training_data, folder, progress), keeper=keeper)
     trained = _train_to_end(run, base, start, training_data.general_speech)
     trained, best = _choose_weights(run, trained, start, folder)
@@ -184,6 +190,10 @@ def prepare_run(
     Raises:
         TrainingError: There are no usable clips for training or validation.
     """
+    if recipe.threads is not None:
+        import torch
+
+        torch.set_num_threads(recipe.threads)
     progress(Progress(f"reading the clips of {training_data.name}"))
     targets = TargetEncoder(load_tokenizer(base))
     lake, mix = training_data.lake, TargetMix.of(recipe)
@@ -223,7 +233,7 @@ def prepare_run(
 def _train_to_end(
     run: PreparedRun, base: WhisperBaseModel, start: Path, general_speech: tuple[SpeechSourceSummary, ...]
 ) -> TrainedRun:
-    run = _train_with_remedies(run, start)
+    run = _train_with_remedies(run, base, start)
     ended = find_latest_checkpoint(run.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
         raise TrainingError(f"the training in {run.checkpoints.parent} ended without a final checkpoint; run it again")
@@ -250,44 +260,69 @@ def _train_to_end(
         general_speech=general_speech,
         code=ended.stamp.code,
         remedies=run.remedies,
+        processes=ended.stamp.processes,
     )
 
 
-def _train_with_remedies(run: PreparedRun, start: Path) -> PreparedRun:
+@dataclass(frozen=True)
+class TrainingAttempt:
+    """A training from a checkpoint or from the start, until the run stops or has a fault: what all its processes need."""
+
+    recipe: Recipe
+    identity: RunIdentity
+    base: WhisperBaseModel
+    start: Path
+    """Folder of the initial model."""
+    work_folder: Path
+    remedies: Remedies
+    resumed: Checkpoint | None
+
+
+def _train_with_remedies(run: PreparedRun, base: WhisperBaseModel, start: Path) -> PreparedRun:
     """Train until the run stops, again from its last checkpoint after a fault with a remedy; return it with its remedies."""
     folder = run.checkpoints.parent
     run = replace(run, remedies=read_remedies(folder))
-    largest_batch = max(map(len, run.batches()))
     while True:
+        resumed = find_latest_checkpoint(run.checkpoints, run.identity)
+        if resumed is not None and resumed.stamp.stopped:
+            return run
+        attempt = TrainingAttempt(run.recipe, run.identity, base, start, folder.parent, run.remedies, resumed)
         try:
-            _train_attempt(run, start)
+            train_attempt(run, start, share(attempt).resumed)
             return run
         except Exception as error:
-            remedies = choose_remedies(error, run.remedies, largest_batch)
+            remedies = choose_remedies(error, run.remedies, max(map(len, run.own_batches())))
             if remedies is None:
                 raise
             latest = find_latest_checkpoint(run.checkpoints, run.identity)
             message = describe_change(error, run.remedies, remedies, latest.stamp.step if latest else 0)
+            is_of_all = isinstance(error, NotFiniteError)
         write_remedies(folder, remedies)
         run.report_progress(Progress(message))
+        if read_world().size > 1 and not is_of_all:
+            restart_all()  # the others wait for the gradients of this process
         run = replace(run, remedies=remedies)
         _free_memory()  # the handler's end has released the tensors of the failed attempt
 
 
-def _train_attempt(run: PreparedRun, start: Path) -> None:
-    """Train from the last checkpoint, or from the model in `start`, until the run stops."""
+def train_attempt(run: PreparedRun, start: Path, resumed: Checkpoint | None) -> None:
+    """Train from a checkpoint, or from the model in `start`, until the run stops."""
     from transformers import set_seed
 
-    resumed = find_latest_checkpoint(run.checkpoints, run.identity)
-    if resumed is not None and resumed.stamp.stopped:
-        return
     set_seed(run.recipe.seed)  # the initial weights of adapters are random
     trainer = build_trainer(prepare_trainable_model(run.recipe, start), run, resumed)
-    device = f"{describe_device()} in {run.identity.precision}, attention {run.identity.attention}"
+    world = read_world()
+    processes = f", {world.size} processes" if world.size > 1 else ""
+    device = f"{describe_device()} in {run.identity.precision}, attention {run.identity.attention}{processes}"
     run.report_progress(Progress(f"training on {device}", max_steps=run.schedule.max_steps))
     if resumed is not None:
         step = resumed.stamp.step
         run.report_progress(Progress(f"resuming at step {step}", step, run.schedule.max_steps))
+        if (earlier := resumed.stamp.processes[-1]) != world.size:
+            message = (
+                f"the checkpoint is of {earlier} processes, and now there are {world.size}: the steps stay the same"
+            )
+            run.report_progress(Progress(message))
     with nullcontext() if run.keeper is None else run.keeper.watch():
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
 

@@ -8,10 +8,9 @@ accumulated batches would have four times the weight.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -46,12 +45,19 @@ from habla_ml.training.pace import (
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import ClipUse, StepSchedule
+from habla_ml.training.sharing import (
+    SharedBatchSampler,
+    SharedClipLoader,
+    count_passes,
+    share_training,
+)
 from habla_ml.training.small_memory import OPTIMISERS
 from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
 from habla_ml.training.termination import ignore_termination
 from habla_ml.training.trackers import build_tracker_callbacks
 from habla_ml.training.validation import plan_validation_batches
 from habla_ml.training.windows import limit_encoder_window
+from habla_ml.training.world import World, call_on_leader, count_cores, read_world, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,37 +109,32 @@ class PreparedRun:
 
     def batches(self) -> Iterator[list[ClipUse]]:
         """Yield the clips that pass the model together."""
-        yield from ScheduledBatchSampler(self.schedule, self.recipe.gradient_accumulation)
-
-
-@dataclass(frozen=True)
-class ScheduledBatchSampler:
-    """Batch sampler with the keys of each batch, from the first step on."""
-
-    schedule: StepSchedule
-    batches_per_step: int
-
-    def __len__(self) -> int:
-        return self.schedule.max_steps * self.batches_per_step
-
-    def __iter__(self) -> Iterator[list[ClipUse]]:
         for step in islice(self.schedule.steps(), self.schedule.max_steps):
             for batch in step:
                 yield batch.uses()
 
+    def own_batches(self) -> SharedBatchSampler:
+        """Return the clips that pass the model together in this process."""
+        return SharedBatchSampler(self.schedule, self.recipe.gradient_accumulation, read_world())
 
-def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> Any:
-    """Return a `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`."""
+
+def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None, world: World | None = None) -> Any:
+    """Return a `Seq2SeqTrainer` for `model`; call its `train(resume_from_checkpoint=…)`.
+
+    `world` is by default that of this process.
+    """
     from transformers.trainer_callback import PrinterCallback
 
     def decode(rows: NDArray[np.int64]) -> list[str]:
         return [run.targets.decode(ids) for ids in rows]
 
     workload = measure_workload(run.batches(), run.recipe.gradient_accumulation, run.train.clips.durations_s)
+    workload = replace(workload, largest_batch_s=run.own_batches().measure_largest_s())
     meter = PaceMeter(workload, run.evaluate_every_steps)
-    trainer = _build_trainer_class(run, meter)(
+    world = world or read_world()
+    trainer = share_training(_build_trainer_class(run, meter), run.recipe.seed, world)(
         model=model,
-        args=_build_arguments(run),
+        args=_build_arguments(run, model, world),
         train_dataset=run.train,
         eval_dataset=run.validation,
         data_collator=run.train.collate,
@@ -145,7 +146,9 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None) -> A
             _build_run_callback(run, resumed, meter),
             *_build_keeper_callbacks(run),
             *build_tracker_callbacks(
-                run.recipe.report_to, run.tensorboard, lambda message: run.report_progress(Progress(message))
+                run.recipe.report_to if world.is_leader else (),
+                run.tensorboard,
+                lambda message: run.report_progress(Progress(message)),
             ),
         ],
     )
@@ -212,10 +215,11 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
 def _build_train_loader(run: PreparedRun, arguments: Any) -> Any:
     from torch.utils.data import DataLoader
 
+    loader = SharedClipLoader(run.train)
     return DataLoader(
-        run.train,
-        batch_sampler=ScheduledBatchSampler(run.schedule, run.recipe.gradient_accumulation),
-        collate_fn=run.train.collate,
+        loader,
+        batch_sampler=run.own_batches(),
+        collate_fn=loader.collate,
         num_workers=arguments.dataloader_num_workers,
         prefetch_factor=arguments.dataloader_prefetch_factor,
         pin_memory=arguments.dataloader_pin_memory,
@@ -258,7 +262,7 @@ def compute_token_loss(
     return loss
 
 
-def _build_arguments(run: PreparedRun) -> Any:
+def _build_arguments(run: PreparedRun, model: Any, world: World) -> Any:
     import torch
     from transformers import Seq2SeqTrainingArguments
 
@@ -268,7 +272,10 @@ def _build_arguments(run: PreparedRun) -> Any:
         output_dir=str(run.checkpoints),
         max_steps=run.schedule.max_steps,
         per_device_train_batch_size=1,  # unused, like that for evaluation: the samplers have the batches
-        gradient_accumulation_steps=recipe.gradient_accumulation,
+        gradient_accumulation_steps=count_passes(recipe.gradient_accumulation, world),
+        average_tokens_across_devices=True,
+        # Each pass uses all trained weights, unless it leaves out layers at random.
+        ddp_find_unused_parameters=bool(model.config.encoder_layerdrop or model.config.decoder_layerdrop),
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.lr_schedule,
         warmup_steps=recipe.count_warmup_steps(run.schedule.max_steps),
@@ -289,7 +296,7 @@ def _build_arguments(run: PreparedRun) -> Any:
         label_names=["labels"],
         remove_unused_columns=False,
         # A loader reads samples and pads them, which takes little. On a CPU, training itself needs the cores.
-        dataloader_num_workers=min(_MAX_LOADERS, os.cpu_count() or 1) if has_gpu else 0,
+        dataloader_num_workers=min(_MAX_LOADERS, max(1, count_cores() // world.local_size)) if has_gpu else 0,
         dataloader_prefetch_factor=_PREFETCHED_BATCHES if has_gpu else None,
         dataloader_pin_memory=has_gpu,
         use_cpu=not has_gpu,
@@ -310,31 +317,37 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
     from transformers import TrainerCallback
 
     started = time.monotonic() - (resumed.stamp.elapsed_s if resumed else 0.0)
-    code = tuple(dict.fromkeys((*(resumed.stamp.code if resumed else ()), read_code_identity())))
+    first_stamp = _build_stamp(run, resumed)
 
     class RunCallback(TrainerCallback):  # type: ignore[misc]
+        # Clocks differ, so rank 0 decides what follows from one.
+        is_estimated = False
+
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             elapsed_s = time.monotonic() - started
-            if run.recipe.max_wall_s is not None and elapsed_s > run.recipe.max_wall_s:
+            if run.recipe.max_wall_s is not None and share(elapsed_s) > run.recipe.max_wall_s:
                 control.should_training_stop = True
             due = state.global_step % run.evaluate_every_steps == 0
             if due or control.should_training_stop:
                 control.should_log = control.should_evaluate = control.should_save = True
-            if (estimate := meter.estimate()) is not None:
+            if not self.is_estimated and (estimate := share(meter.estimate())) is not None:
+                self.is_estimated = True
                 message = f"step {state.global_step}/{state.max_steps}: {estimate.describe()}"
-                progress = Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, estimate=estimate)
-                run.report_progress(progress)
+                call_on_leader(
+                    run.report_progress,
+                    Progress(message, state.global_step, state.max_steps, elapsed_s=elapsed_s, estimate=estimate),
+                )
 
         def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
             if "loss" not in logs:
                 return
-            self._require_finite("loss", logs["loss"], state.global_step)
+            _require_finite(run.recipe, "loss", logs["loss"], state.global_step)
             loss, rate = logs["loss"], logs["learning_rate"]
             line = f"loss {loss:.3f}, learning rate {rate:.1e}, {meter.measure().describe()}"
             self._report_progress(state, line, loss=loss, learning_rate=rate)
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-            self._require_finite("validation loss", metrics["eval_loss"], state.global_step)
+            _require_finite(run.recipe, "validation loss", metrics["eval_loss"], state.global_step)
             wer = metrics["eval_wer"]
             line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
             self._report_progress(state, line, validation_wer=wer)
@@ -342,18 +355,13 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            if not read_world().is_leader:
+                return
             step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
-            stamp = CheckpointStamp(identity=run.identity, step=step, elapsed_s=elapsed_s, stopped=stopped, code=code)
+            stamp = first_stamp.model_copy(update={"step": step, "elapsed_s": elapsed_s, "stopped": stopped})
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
             best = rank_points(extract_validation_curve(state.log_history))[: run.recipe.average_checkpoints]
             prune_checkpoints(run.checkpoints, {step, *(point.step for point in best)})
-
-        def _require_finite(self, name: str, loss: float, step: int) -> None:
-            if not math.isfinite(loss):
-                raise NotFiniteError(
-                    f"the {name} is {loss} at step {step}; lower learning_rate (now {run.recipe.learning_rate}) or set "
-                    f"precision to fp32 in recipe {run.recipe.name}"
-                )
 
         def _report_progress(self, state: Any, line: str, **figures: Any) -> None:
             elapsed_s, pace = time.monotonic() - started, meter.measure()
@@ -364,3 +372,25 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             )
 
     return RunCallback()
+
+
+def _require_finite(recipe: Recipe, name: str, loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise NotFiniteError(
+            f"the {name} is {loss} at step {step}; lower learning_rate (now {recipe.learning_rate}) or set "
+            f"precision to fp32 in recipe {recipe.name}"
+        )
+
+
+def _build_stamp(run: PreparedRun, resumed: Checkpoint | None) -> CheckpointStamp:
+    """Return the stamp of this attempt before its first step."""
+    size = read_world().size
+    processes = resumed.stamp.processes if resumed else (size,)
+    return CheckpointStamp(
+        identity=run.identity,
+        step=0,
+        elapsed_s=0.0,
+        stopped=False,
+        code=tuple(dict.fromkeys((*(resumed.stamp.code if resumed else ()), read_code_identity()))),
+        processes=processes if processes[-1] == size else (*processes, size),
+    )

@@ -93,7 +93,7 @@ def test_the_record_names_the_code_of_each_attempt_and_the_identity_none(
     stamp.write_text(json.dumps({**saved, "code": [earlier.model_dump(mode="json")]}), "utf-8")
     record = train_version(lake, snapshot, quick, "v1", tmp_path, ignore_progress)
     assert record.code == (earlier, read_code_identity())
-    assert record.identity.code == TRAINING_CODE == "0.3.0", "a commit must not repeat a training"
+    assert record.identity.code == TRAINING_CODE == "0.5.0", "a commit must not repeat a training"
 
 
 def test_the_pointer_has_tree_record_and_identity_and_a_second_call_does_no_work(

@@ -21,14 +21,15 @@ from habla_ml.training.model_folder import prepare_trainable_model
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.run import RunFolder, prepare_run
 from habla_ml.training.schedule import StepSchedule, WindowedBatch
+from habla_ml.training.sharing import SharedBatchSampler
 from habla_ml.training.targets import IGNORED_LABEL
 from habla_ml.training.train import build_training_data
 from habla_ml.training.trainer import (
     PreparedRun,
-    ScheduledBatchSampler,
     build_trainer,
     compute_token_loss,
 )
+from habla_ml.training.world import World
 
 
 def change_recipe(recipe: Recipe, **changes: Any) -> Recipe:
@@ -107,10 +108,11 @@ def test_the_loss_is_a_mean_over_the_tokens_of_the_whole_step() -> None:
 
 def test_the_sampler_has_the_batches_of_the_steps_in_order(recipe: Recipe) -> None:
     schedule = StepSchedule([1.0] * 20, [9] * 20, change_recipe(recipe, gradient_accumulation=2, max_steps=5))
-    sampled = list(ScheduledBatchSampler(schedule, 2))
-    assert len(sampled) == len(ScheduledBatchSampler(schedule, 2)) == 10
+    sampler = SharedBatchSampler(schedule, 2, World())
+    sampled = list(sampler)
+    assert len(sampled) == len(sampler) == 10
     batches = chain.from_iterable(islice(schedule.steps(), 5))
-    assert sampled == [batch.uses() for batch in batches]
+    assert [[shared.use for shared in each] for each in sampled] == [batch.uses() for batch in batches]
 
 
 def test_training_lowers_the_loss_and_uses_the_windows_of_the_schedule(

@@ -6,7 +6,7 @@ import yaml
 
 from habla_ml.errors import SettingsError
 from habla_ml.settings import Settings, load_settings
-from habla_ml.training.exit_codes import EXIT_ENVIRONMENT, EXIT_KILLED
+from habla_ml.training.exit_codes import EXIT_ENVIRONMENT, EXIT_KILLED, EXIT_RESTART
 from habla_ml.training.launch.command import build_command
 from habla_ml.training.launch.torchrun import choose_exit_code
 from habla_ml.training.recipe import Recipe
@@ -37,7 +37,8 @@ def test_the_settings_say_where_a_training_runs(tmp_path: Path, recipe: Recipe) 
         ({0: 1}, 1),
         ({0: EXIT_ENVIRONMENT, 1: -9}, EXIT_KILLED),
         ({0: EXIT_ENVIRONMENT, 1: EXIT_ENVIRONMENT}, EXIT_ENVIRONMENT),
-        ({1: 79, 0: EXIT_ENVIRONMENT}, 79),
+        ({1: EXIT_RESTART, 0: EXIT_ENVIRONMENT}, EXIT_RESTART),
+        ({0: -15, 1: -9}, EXIT_KILLED),
     ],
 )
 def test_a_launcher_returns_the_code_that_tells_most(codes: dict[int, int], code: int) -> None:
