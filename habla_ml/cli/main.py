@@ -36,7 +36,7 @@ from habla_ml.cli.releases import (
 )
 from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
-from habla_ml.cli.training import train_app
+from habla_ml.cli.training import sweep_command, train_app
 from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.cli.update_model import update_model_command
 from habla_ml.errors import HablaError
@@ -60,6 +60,7 @@ app.command("hub")(hub_command)
 app.command("override")(override_command)
 app.command("advise")(advise_command)
 app.command("repeat")(replicate_command)
+app.command("sweep")(sweep_command)
 app.command("transcribe")(transcribe_command)
 app.command("doctor")(doctor_command)
 app.command("serve")(serve_command)

@@ -1,4 +1,4 @@
-"""The commands `train`: a model version without Dagster, an estimate of what it needs, and its bundle for another machine."""
+"""The commands `train` and `sweep`: trainings without Dagster, estimates of what they need, and bundles for other machines."""
 
 from __future__ import annotations
 
@@ -77,3 +77,24 @@ def import_command(
     consents = load_consents(opened.settings, datetime.now(UTC))
     record = import_bundle(opened.lake, opened.settings, folder, consents, print_progress)
     print_line(f"{record.version}: validation WER {record.best.wer:.1%} at step {record.best_step}")
+
+
+def sweep_command(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The recipe whose keys are changed; default: that of the settings.")
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="What to search, as YAML; default: training.search_space of the settings.")
+    ] = None,
+    snapshot: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
+    profile: Profile = None,
+) -> None:
+    """Search recipe keys by many trainings on this machine, compared on the validation split; the same command resumes it."""
+    from habla_ml.training.sweep.process import main
+
+    settings = open_context(profile).settings
+    words = ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
+    for name, value in (("--recipe", recipe), ("--space", space), ("--snapshot", snapshot)):
+        words += [] if value is None else [name, str(value)]
+    if code := main(words):
+        raise typer.Exit(code)

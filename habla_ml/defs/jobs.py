@@ -17,6 +17,7 @@ from habla_ml.settings import Settings
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 INGEST_UPLOADS = "ingest_uploads"
 TRAIN_REPLICATE = "train_repeat"
+SWEEP = "sweep_recipe"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
 CLEAN_UP = "clean_up"
@@ -43,6 +44,7 @@ _LONGEST_RUNS_S = {
     RETRAIN: 7 * _DAY,
     RESCORE: 12 * _HOUR,
     TRAIN_REPLICATE: 7 * _DAY,
+    SWEEP: 14 * _DAY,
     REVIEW: 6 * _HOUR,
     WATCH: 6 * _HOUR,
     CLEAN_UP: 6 * _HOUR,
@@ -75,6 +77,7 @@ _JOBS = {
         ("fine_tuned_checkpoint", SERVED.asset_name, "wer_report"),
         "A replicate of a version, with another seed or fewer sessions: trained and scored, never released.",
     ),
+    SWEEP: (("recipe_sweep",), "Trainings with other values of recipe keys, compared on the validation split."),
     REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
     CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
     RENEW_SIGNATURES: (

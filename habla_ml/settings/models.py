@@ -59,12 +59,14 @@ class TrainingSettings(SettingsSection):
     classroom speech. Neither may be the out-of-domain set, which measures forgetting. `continue_from` names the version in
     `release.hub.repository` whose weights a new version starts from, such as `v2`, or `newest`. A training that would take
     longer than `limit_h` hours is refused after its first steps; null is no limit. `launch` says where it runs.
+    `search_space` is what `habla-ml sweep` searches, in trainings that are no versions.
 
     Each `checkpoint_every_min` minutes a training stores a checkpoint in the lake, so that another machine can resume it.
     `auto` is 15 with a lake on S3, and never with a folder, which is on the machine of the work folder; null is never.
     """
 
     recipe: ExistingPath
+    search_space: ExistingPath | None = None
     replay: SpeechSources = ()
     first_stage: SpeechSources = ()
     limit_h: Annotated[float, Field(gt=0)] | None = 48.0

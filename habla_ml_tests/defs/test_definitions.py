@@ -21,6 +21,7 @@ ASSETS = {
     "ctranslate2_model",
     "wer_report",
     "engine_comparison",
+    "recipe_sweep",
     "coreml_zip",
     "cdn_release",
     "channel_signatures",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,16 @@ def make_tone(clip: TrainingClipSpec) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[str, str] | None = None) -> Snapshot:
-    """Save clips of two days as recordings, a table of segments and a snapshot whose ledger has these groups."""
+def publish_snapshot(
+    lake: Lake,
+    clips: list[TrainingClipSpec],
+    groups: Mapping[str, str] | None = None,
+    unreadable: Collection[Split] = (),
+) -> Snapshot:
+    """Save clips of two days as recordings, a table of segments and a snapshot whose ledger has these groups.
+
+    The audio of the splits in `unreadable` is no FLAC, so that reading it is an error.
+    """
     rows, recordings = [], {}
     for day in ("2026-02-02", "2026-02-03"):
         chosen = clips[day == "2026-02-03" :: 2]
@@ -62,7 +70,10 @@ def publish_snapshot(lake: Lake, clips: list[TrainingClipSpec], groups: Mapping[
                 {
                     "segment_id": [c.segment_id for c in chosen],
                     "audio_sha256": [pcm_sha256(samples) for samples in audio],
-                    "audio": [encode_flac(each) for each in audio],
+                    "audio": [
+                        b"no audio" if clip.split in unreadable else encode_flac(each)
+                        for clip, each in zip(chosen, audio, strict=True)
+                    ],
                     "source": ["habla"] * len(chosen),
                     "session_id": [f"session-{day}"] * len(chosen),
                     "speaker": ["SPEAKER_00"] * len(chosen),

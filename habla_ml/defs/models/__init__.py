@@ -5,6 +5,7 @@ import dagster as dg
 from habla_ml.defs.models.checkpoint import build_fine_tuned_checkpoint
 from habla_ml.defs.models.engine_comparison import build_engine_comparison
 from habla_ml.defs.models.exports import build_exports
+from habla_ml.defs.models.recipe_sweep import build_recipe_sweep
 from habla_ml.defs.models.retraining import build_growth_sensor, build_quarterly_schedule
 from habla_ml.defs.models.wer_report import build_promotion_check, build_wer_report
 from habla_ml.settings import Settings
@@ -18,6 +19,7 @@ def build(settings: Settings) -> dg.Definitions:
             *build_exports(settings),
             build_wer_report(settings),
             build_engine_comparison(settings),
+            build_recipe_sweep(settings),
         ],
         asset_checks=[build_promotion_check(settings)],
         sensors=[build_growth_sensor(settings)],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from habla_ml.training.plan import VersionPlan
     from habla_ml.training.record import TrainingRecord
 
-_TRAINING_POOL = "training"
+TRAINING_POOL = "training"
 
 
 class TrainingRunConfig(dg.Config):
@@ -42,7 +42,7 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         group_name="models",
         owners=MODEL_OWNERS,
         kinds={"pytorch", "huggingface"},
-        pool=_TRAINING_POOL,
+        pool=TRAINING_POOL,
         code_version=get_code_version("fine_tuned_checkpoint"),
         description=(
             "Whisper fine-tuned on the train split by the recipe, after a first stage on general speech where the "
