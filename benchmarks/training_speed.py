@@ -28,6 +28,7 @@ from habla_ml.training.recipe import Recipe
 from habla_ml.training.schedule import StepSchedule
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, build_trainer
+from habla_ml.training.validation_sets import ValidationGroups
 
 DEMO_MODEL = Path(habla_ml.__file__).parent / "demo" / "base_model"
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -96,6 +97,7 @@ def make_training(recipe: Recipe, clips: ClipStore, folder: Path) -> tuple[Any, 
         evaluate_every_steps=schedule.max_steps,
         train=build_training_loader(clips, targets, recipe, extractor.feature_size),
         validation=ClipLoader(clips, targets),
+        groups=ValidationGroups(len(clips)),
         extractor=extractor,
         targets=targets,
         checkpoints=folder / "checkpoints",

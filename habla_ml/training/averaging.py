@@ -13,8 +13,8 @@ from typing import Any
 
 from habla_ml.training.checkpoints import ValidationPoint, find_best_point, get_checkpoint_folder, rank_points
 from habla_ml.training.model_folder import load_trained_model
-from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
-from habla_ml.training.world import World
+from habla_ml.training.model_validation import validate_model
+from habla_ml.training.trainer import PreparedRun, Progress
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,20 @@ def average_best(run: PreparedRun, curve: Sequence[ValidationPoint], start: Path
         folder: Where the averaged model is written.
     """
     n_averaged = run.recipe.average_checkpoints
-    steps = tuple(point.step for point in rank_points(curve)[:n_averaged])
+    excess = run.bounds.measure_excess
+    steps = tuple(point.step for point in rank_points(curve, excess)[:n_averaged])
     if n_averaged == 1:
         return None
     if len(steps) == 1:
         run.report_progress(Progress("checkpoints are not averaged, since the run validated only one"))
         return None
     model = average_models([get_checkpoint_folder(run.checkpoints, step) for step in steps], start)
-    point, best = _validate(model, run, steps[0]), find_best_point(curve)
-    names = f"the mean of steps {', '.join(map(str, steps))} has a validation WER of {point.wer:.1%}"
-    if point.wer > best.wer:
-        run.report_progress(Progress(f"{names}, worse than {best.wer:.1%} of step {best.step}, which is published"))
+    point, best = validate_model(model, run, steps[0]), find_best_point(curve, excess)
+    text = f"mean of steps {', '.join(map(str, steps))}: {point.describe()}; step {best.step}: {best.describe()}"
+    if point.wer > best.wer or excess(point) > excess(best):
+        run.report_progress(Progress(f"{text}; step {best.step} is published, since the mean is worse"))
         return None
-    run.report_progress(Progress(f"{names}, no worse than {best.wer:.1%} of step {best.step}; the mean is published"))
+    run.report_progress(Progress(f"{text}; the mean is published"))
     model.save_pretrained(folder, max_shard_size="1TB")
     return Average(steps, point, folder)
 
@@ -72,10 +73,3 @@ def average_models(checkpoints: Sequence[Path], start: Path) -> Any:
         for name, weights in model.named_parameters():
             weights.copy_(sums[name] / len(checkpoints))
     return model
-
-
-def _validate(model: Any, run: PreparedRun, step: int) -> ValidationPoint:
-    model.generation_config.update(language="es", task="transcribe", forced_decoder_ids=None)
-    alone = World()  # the other processes of a training wait for the next attempt
-    metrics = build_trainer(model, run, None, alone).predict(run.validation, metric_key_prefix="eval").metrics
-    return ValidationPoint(step=step, wer=metrics["eval_wer"], loss=metrics["eval_loss"])

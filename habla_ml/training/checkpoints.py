@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,22 @@ class ValidationPoint(BaseModel):
     wer: float
     """Word errors per reference word; above 1 if the model inserts many words."""
     loss: float
+    """Mean over the batches of the validation, all clips included."""
+    general_wer: float | None = None
+    """WER on general speech; None if it is not validated, as is the next one."""
+    invented: float | None = None
+    """Share of clips without speech for which text is served."""
+
+    def to_progress(self) -> dict[str, float | None]:
+        """Return its figures under the names of a progress report."""
+        return {"validation_wer": self.wer, "general_wer": self.general_wer, "invented": self.invented}
+
+    def describe(self) -> str:
+        """Return its figures for a line of the log."""
+        text = f"validation WER {self.wer:.1%}"
+        if self.general_wer is not None:
+            text += f", general speech {self.general_wer:.1%}"
+        return text if self.invented is None else f"{text}, text in {self.invented:.0%} of the clips without speech"
 
 
 class CheckpointStamp(BaseModel):
@@ -126,8 +142,17 @@ def prune_checkpoints(folder: Path, keep: set[int]) -> None:
 def extract_validation_curve(log: Sequence[dict[str, Any]]) -> tuple[ValidationPoint, ...]:
     """Return the evaluations in a trainer's log."""
     evaluations = (each for each in log if "eval_wer" in each)
-    return tuple(
-        ValidationPoint(step=each["step"], wer=each["eval_wer"], loss=each["eval_loss"]) for each in evaluations
+    return tuple(make_point(each["step"], each) for each in evaluations)
+
+
+def make_point(step: int, metrics: Mapping[str, float]) -> ValidationPoint:
+    """Return the evaluation with a trainer's metrics."""
+    return ValidationPoint(
+        step=step,
+        wer=metrics["eval_wer"],
+        loss=metrics["eval_loss"],
+        general_wer=metrics.get("eval_general_wer"),
+        invented=metrics.get("eval_invented"),
     )
 
 
@@ -147,21 +172,33 @@ def compute_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]
     return float(jiwer.process_words([each for each, _ in pairs], [each for _, each in pairs]).wer)
 
 
-def find_best_point(curve: Sequence[ValidationPoint]) -> ValidationPoint:
+def _measure_no_excess(_: ValidationPoint) -> float:
+    return 0.0
+
+
+def find_best_point(
+    curve: Sequence[ValidationPoint], measure_excess: Callable[[ValidationPoint], float] = _measure_no_excess
+) -> ValidationPoint:
     """Return the first of the ranked points."""
-    return rank_points(curve)[0]
+    return rank_points(curve, measure_excess)[0]
 
 
-def rank_points(curve: Sequence[ValidationPoint]) -> list[ValidationPoint]:
-    """Return the points by the lowest WER, then the lowest loss, then the earliest step."""
-    return sorted(curve, key=lambda point: (point.wer, point.loss, point.step))
+def rank_points(
+    curve: Sequence[ValidationPoint], measure_excess: Callable[[ValidationPoint], float] = _measure_no_excess
+) -> list[ValidationPoint]:
+    """Return the points by the least excess over bounds, then the lowest WER, the lowest loss and the earliest step."""
+    return sorted(curve, key=lambda point: (measure_excess(point), point.wer, point.loss, point.step))
 
 
-def is_patience_exhausted(curve: Sequence[ValidationPoint], patience: int) -> bool:
+def is_patience_exhausted(
+    curve: Sequence[ValidationPoint],
+    patience: int,
+    measure_excess: Callable[[ValidationPoint], float] = _measure_no_excess,
+) -> bool:
     """Return whether the last `patience` evaluations are no better than the earlier ones."""
     if len(curve) <= patience:
         return False
-    return find_best_point(curve).step <= curve[-patience - 1].step
+    return find_best_point(curve, measure_excess).step <= curve[-patience - 1].step
 
 
 def _normalise_words(text: str) -> str:

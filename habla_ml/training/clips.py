@@ -62,10 +62,12 @@ class NonSpeech:
     seed: int = 0
     annotated: Iterable[NDArray[np.int16]] = ()
     """Samples (16 kHz, mono) of segments that people marked as non-speech."""
+    n_clips: int | None = None
+    """Number of clips in place of the share."""
 
     def clips(self, n_speech: int, n_pieces: int) -> Iterator[tuple[NDArray[np.int16], int | None]]:
         """Yield the samples of each clip and its random token below `n_pieces` (see `TargetEncoder.encode_silence`)."""
-        n_clips = round(n_speech * self.share / (1 - self.share))
+        n_clips = round(n_speech * self.share / (1 - self.share)) if self.n_clips is None else self.n_clips
         rng = np.random.default_rng([self.seed, _RANDOM_TOKEN_STREAM])
         for _, pcm in zip(range(n_clips), self._iterate_sounds(), strict=False):
             token = int(rng.integers(n_pieces))
@@ -293,6 +295,7 @@ def _encode_usable(
 class ClipSample(NamedTuple):
     """One use of a clip, as read."""
 
+    clip: int
     audio: NDArray[np.float32]
     target: Target
     n_frames: int
@@ -320,10 +323,10 @@ class ClipLoader:
         audio = self.clips.audio(use.clip) if self.augmenter is None else self.augmenter.read(use)
         n_clip_frames = math.ceil(len(audio) / FRAME_SAMPLES)
         masked = None if self.masker is None else self.masker.draw(use, n_clip_frames)
-        return ClipSample(audio, self._build_target(use), use.n_frames, masked)
+        return ClipSample(use.clip, audio, self._build_target(use), use.n_frames, masked)
 
     def collate(self, batch: Sequence[ClipSample]) -> dict[str, torch.Tensor]:
-        """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest].
+        """Return `audio` [clips, samples of the window], `labels` and `decoder_input_ids` [clips, longest], `clips` [clips].
 
         With SpecAugment, `masked` [clips, mels, frames of the window] too.
         """
@@ -335,6 +338,7 @@ class ClipLoader:
             row[: len(each.audio)] = each.audio
         masks = [each.masked for each in batch if each.masked is not None]
         return {
+            "clips": torch.tensor([each.clip for each in batch]),
             "audio": torch.from_numpy(audio),
             "labels": torch.from_numpy(padded.labels),
             "decoder_input_ids": torch.from_numpy(padded.decoder_input_ids),

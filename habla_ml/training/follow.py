@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
-from habla_ml.training.clips import NonSpeech
 from habla_ml.training.remedies import NotFiniteError, choose_remedies, write_remedies
-from habla_ml.training.run import RunFolder, TrainingAttempt, TrainingData, prepare_run, train_attempt
+from habla_ml.training.run import RunFolder, TrainingAttempt, open_written_data, prepare_run, train_attempt
 from habla_ml.training.termination import watch_termination
 from habla_ml.training.trainer import Progress
 from habla_ml.training.world import (
@@ -53,9 +52,9 @@ def _compute(attempt: TrainingAttempt, world: World, lake: Lake) -> None:
             f"{describe_process(world)} does not find {folder.clips}, which rank 0 wrote; put work_folder on a disk that all "
             "hosts have at the same path"
         )
-    written = TrainingData("the clips of rank 0", (), (), (), "", NonSpeech(), lake)
+    written = open_written_data(folder, "the clips of rank 0", lake)
     run = prepare_run(attempt.recipe, attempt.identity, attempt.base, written, folder, _report_nothing)
-    run = replace(run, remedies=attempt.remedies)
+    run = replace(run, remedies=attempt.remedies, bounds=attempt.bounds)
     try:
         train_attempt(run, attempt.start, attempt.resumed)
     except (NotFiniteError, OtherProcessError):

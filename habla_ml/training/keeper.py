@@ -14,6 +14,7 @@ from typing import Any
 
 from habla_ml.errors import LakeError, TrainingLeasedError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.training.checkpoint_bounds import CheckpointBounds
 from habla_ml.training.checkpoints import extract_validation_curve, rank_points
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.lake_checkpoints import (
@@ -25,6 +26,8 @@ from habla_ml.training.lake_checkpoints import (
 from habla_ml.training.lease import HeldLease, hold_lease, read_unfinished_training
 from habla_ml.training.remedies import Remedies
 from habla_ml.training.termination import TerminationNotice, watch_termination
+
+_NO_BOUNDS = CheckpointBounds()
 
 
 class TrainingKeeper:
@@ -64,7 +67,9 @@ class TrainingKeeper:
         except (LakeError, TrainingLeasedError) as error:
             self._report(f"a checkpoint of the finished training stays in the lake until a cleanup: {error}")
 
-    def build_callback(self, checkpoints: Path, remedies: Remedies, n_best: int) -> Any:
+    def build_callback(
+        self, checkpoints: Path, remedies: Remedies, n_best: int, bounds: CheckpointBounds = _NO_BOUNDS
+    ) -> Any:
         """Return a callback of the trainer that stores checkpoints, with the weights of the `n_best` best validations.
 
         It comes after the callback that stamps checkpoints.
@@ -86,7 +91,7 @@ class TrainingKeeper:
             def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
                 is_last = keeper._notice.is_received
                 if is_last or (keeper._is_due() and not control.should_training_stop):
-                    best = rank_points(extract_validation_curve(state.log_history))[:n_best]
+                    best = rank_points(extract_validation_curve(state.log_history), bounds.measure_excess)[:n_best]
                     keeper._save(checkpoints, state.global_step, [point.step for point in best], remedies)
                 if is_last:
                     raise keeper._notice.make_error(state.global_step)

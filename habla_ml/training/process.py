@@ -123,6 +123,7 @@ def build_asset_metadata(
         "train_loss": ("float", record.losses[-1].loss),
         "steps": ("int", record.steps),
         "best_step": ("int", record.best_step),
+        "validation_choice": ("text", record.choice or "lowest validation WER"),
         "averaged_steps": ("json", list(record.averaged_steps)),
         "train_hours": ("float", record.train_hours),
         "hours_heard": ("float", record.processed_hours),
@@ -157,8 +158,17 @@ def build_asset_metadata(
 
 def _format_validation_curve(run: TrainedRun) -> str:
     """Return the evaluations during training as a Markdown table."""
-    rows = [f"| {point.step} | {point.wer:.1%} | {point.loss:.3f} |" for point in run.validation]
-    return "\n".join(["| step | validation WER | loss |", "|---|---|---|", *rows])
+    rows = [
+        f"| {point.step} | {point.wer:.1%} | {_format_share(point.general_wer)} | {_format_share(point.invented)} | "
+        f"{point.loss:.3f} |"
+        for point in run.validation
+    ]
+    head = "| step | validation WER | general speech | clips without speech with text | loss |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def _format_share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
 
 
 class ProgressObservations:
@@ -181,6 +191,8 @@ class ProgressObservations:
             "loss": progress.loss,
             "learning_rate": progress.learning_rate,
             "validation_wer": progress.validation_wer,
+            "general_wer": progress.general_wer,
+            "invented": progress.invented,
         }
         self._send(
             {"step": progress.step, "steps": progress.max_steps, "epoch": progress.pace.epoch}

@@ -32,6 +32,8 @@ TrainedParts = Literal["all", "encoder"]
 LearningRateSchedule = Literal["linear", "cosine"]
 
 _LENGTH_KEYS: Final = {"epochs", "min_steps", "max_steps", "max_wall_s"}
+_VERSION_KEYS: Final = {"first_stage", "start", "base_share", "train_share", "report_to", "validation_bounds"}
+"""Keys that a first stage does not inherit."""
 _KEYS_OF_ONE_DECISION: Final = (
     {"warmup_steps", "warmup_ratio"},
     {"method", "lora", "parts"},
@@ -90,6 +92,19 @@ class SpecAugment(_Section):
     mask_time_length: Positive = 10
     mask_feature_prob: ShareBelowOne = 0.05
     mask_feature_length: Positive = 8
+
+
+class ValidationBounds(_Section):
+    """What the best checkpoint must not do besides few errors in class: forget general speech and invent text."""
+
+    general_clips: Positive = 32
+    """Most clips of `training.replay` that are kept from the training, at most a tenth of them."""
+    most_forgetting: NotNegative = 0.02
+    """Highest WER on general speech above that of the model that the run starts from, 0.02 for two points."""
+    non_speech_clips: Positive = 24
+    """Clips without speech: those of the validation split that people marked, then synthesised ones."""
+    most_invented: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Highest share of clips without speech for which text is served."""
 
 
 class FirstStage(_Section):
@@ -211,6 +226,8 @@ class Recipe(_Section):
     """Fewest validations of a run, also where it has a few passes over little speech."""
     evaluate_every_steps: Positive | None = None
     """A fixed cadence in place of the two keys above."""
+    validation_bounds: ValidationBounds | None = None
+    """None validates on speech of the class only."""
     early_stopping_patience: Positive = 3
     average_checkpoints: Positive = 1
     """Publish the mean weights of so many best validated checkpoints, if it validates no worse than the best one."""
@@ -271,7 +288,7 @@ class Recipe(_Section):
         """Return the first stage as a complete recipe, without interpolation with the base's weights."""
         own = {} if self.first_stage is None else self.first_stage.model_dump(exclude_none=True)
         replaced = _LENGTH_KEYS.union(*(keys for keys in _KEYS_OF_ONE_DECISION if keys & own.keys()))
-        kept = self.model_dump(exclude=replaced | {"first_stage", "start", "base_share", "train_share", "report_to"})
+        kept = self.model_dump(exclude=replaced | _VERSION_KEYS)
         return Recipe.model_validate({**kept, **own, "name": f"{self.name}.first_stage"})
 
     @property

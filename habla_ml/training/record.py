@@ -48,6 +48,10 @@ class TrainedRun(BaseModel):
     """The code of all attempts, the oldest first; several where an attempt resumed under other code."""
     remedies: Remedies = Remedies()
     """How a part of the run differed from its recipe."""
+    start_validation: ValidationPoint | None = None
+    """The evaluation of the initial model; None without bounds for the checkpoints."""
+    choice: str = ""
+    """Why `best_step` was chosen; empty where it has the lowest WER and there are no bounds."""
     averaged_steps: tuple[int, ...] = ()
     """Steps whose mean weights are published, the best first; empty for those of `best_step` alone."""
     average: ValidationPoint | None = None

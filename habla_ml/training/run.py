@@ -19,6 +19,7 @@ from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
 from habla_ml.training.averaging import average_best
 from habla_ml.training.base_model import WhisperBaseModel
+from habla_ml.training.checkpoint_bounds import CheckpointBounds, describe_choice
 from habla_ml.training.checkpoints import (
     STAMP_FILE,
     Checkpoint,
@@ -39,6 +40,7 @@ from habla_ml.training.model_folder import (
     prepare_trainable_model,
     write_model_folder,
 )
+from habla_ml.training.model_validation import find_bounds, read_start_validation
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import TrainedRun
 from habla_ml.training.remedies import (
@@ -55,9 +57,20 @@ from habla_ml.training.target_forms import TargetMix
 from habla_ml.training.targets import TargetEncoder
 from habla_ml.training.trainer import PreparedRun, Progress, build_trainer
 from habla_ml.training.validation import plan_validation
+from habla_ml.training.validation_sets import GuardClips, choose_validation_clips
 from habla_ml.training.world import read_world, restart_all, share
 
-_SCRATCH_NAMES: Final = ("averaged", "checkpoints", "clips", "finished", "restored", "start", "stored", "validation")
+_SCRATCH_NAMES: Final = (
+    "averaged",
+    "checkpoints",
+    "clips",
+    "finished",
+    "guards",
+    "restored",
+    "start",
+    "stored",
+    "validation",
+)
 """Folders of a run that its published model no longer needs."""
 
 
@@ -75,6 +88,8 @@ class RunFolder:
         self.clips = self.root / "clips"
         """Decoded audio and labels for training; `validation` has those for validation."""
         self.validation = self.root / "validation"
+        self.guards = self.root / "guards"
+        """The clips of general speech and without speech for validation."""
         self.start = self.root / "start"
         """The initial model after a first stage."""
         self.checkpoints = self.root / "checkpoints"
@@ -130,6 +145,16 @@ class TrainingData:
     non_speech: NonSpeech
     lake: Lake | None = None
     """Has the audio of stored utterances."""
+    guards: GuardClips | None = None
+    """None validates on `validation` alone."""
+
+
+def open_written_data(
+    folder: RunFolder, name: str, lake: Lake, general_speech: tuple[SpeechSourceSummary, ...] = (), remedy: str = ""
+) -> TrainingData:
+    """Return the data of a run whose clips are in its folder already; `lake` has the audio of stored ones."""
+    guards = GuardClips((), NonSpeech()) if folder.guards.exists() else None
+    return TrainingData(name, (), (), general_speech, remedy, NonSpeech(), lake, guards)
 
 
 def finish_run(
@@ -154,7 +179,7 @@ def finish_run(
         TrainingLeasedError: Another process took the training over.
     """
     run = replace(prepare_run(recipe, identity, base, training_data, folder, progress), keeper=keeper)
-    trained = _train_to_end(run, base, start, training_data.general_speech)
+    run, trained = _train_to_end(run, base, start, training_data.general_speech)
     trained, best = _choose_weights(run, trained, start, folder)
     attempt = folder.root / f"attempt-{os.getpid()}"
     for leftover in folder.root.glob("attempt-*"):
@@ -204,17 +229,23 @@ def prepare_run(
             found = f"{training_data.name} has no usable {split} clips (skipped: {dict(clips.skipped) or 'none'})"
             raise TrainingError(f"{found}; {training_data.remedy}")
     schedule = StepSchedule(train.durations_s.tolist(), train.label_counts.tolist(), recipe, train.n_classroom)
-    plan = plan_validation(recipe, schedule, validation.durations_s.tolist())
-    validation = validation.take(plan.n_clips)
+    guards = None
+    if training_data.guards is not None:
+        guards = write_clips(
+            training_data.guards.general, targets, folder.guards, training_data.guards.non_speech, lake=lake
+        )
+    guard_durations_s = () if guards is None else guards.durations_s.tolist()
+    plan = plan_validation(recipe, schedule, validation.durations_s.tolist(), guard_durations_s)
+    for clips in filter(None, (train, validation.take(plan.n_clips), guards)):
+        clips.fetch(lambda line: progress(Progress(line)))
+    validation, groups = choose_validation_clips(validation, guards, plan)
     message = (
         f"{train.n_speech} training clips ({train.speech_hours:.2f} h), {len(train) - train.n_speech} without speech, "
-        f"{len(validation)} for validation every {plan.every_steps} steps, {sum(train.skipped.values())} skipped; "
+        f"{groups.describe()} every {plan.every_steps} steps, {sum(train.skipped.values())} skipped; "
         f"{schedule.max_steps} steps"
     )
     progress(Progress(message, max_steps=schedule.max_steps))
     extractor = load_feature_extractor(base)
-    for clips in (train, validation):
-        clips.fetch(lambda line: progress(Progress(line)))
     return PreparedRun(
         recipe=recipe,
         identity=identity,
@@ -222,6 +253,7 @@ def prepare_run(
         evaluate_every_steps=plan.every_steps,
         train=build_training_loader(train, targets, recipe, extractor.feature_size),
         validation=ClipLoader(validation, targets),
+        groups=groups,
         extractor=extractor,
         targets=targets,
         checkpoints=folder.checkpoints,
@@ -232,22 +264,27 @@ def prepare_run(
 
 def _train_to_end(
     run: PreparedRun, base: WhisperBaseModel, start: Path, general_speech: tuple[SpeechSourceSummary, ...]
-) -> TrainedRun:
+) -> tuple[PreparedRun, TrainedRun]:
+    """Return the finished run, with its bounds and remedies, and its record."""
     run = _train_with_remedies(run, base, start)
     ended = find_latest_checkpoint(run.checkpoints, run.identity)
     if ended is None or not ended.stamp.stopped:
         raise TrainingError(f"the training in {run.checkpoints.parent} ended without a final checkpoint; run it again")
     curve = extract_validation_curve(ended.log)
-    return TrainedRun(
+    if choice := describe_choice(curve, run.bounds):
+        run.report_progress(Progress(choice))
+    trained = TrainedRun(
         identity=run.identity,
         identity_digest=run.identity.digest,
         recipe=run.recipe.name,
         base_model=base.name,
         base_model_revision=base.revision,
         steps=ended.stamp.step,
-        best_step=find_best_point(curve).step,
+        best_step=find_best_point(curve, run.bounds.measure_excess).step,
         validation=curve,
-        validation_clips=len(run.validation),
+        validation_clips=run.groups.n_class,
+        start_validation=read_start_validation(run),
+        choice=choice,
         losses=extract_loss_curve(ended.log),
         train_clips=run.train.clips.n_speech,
         non_speech_clips=len(run.train) - run.train.clips.n_speech,
@@ -262,6 +299,7 @@ def _train_to_end(
         remedies=run.remedies,
         processes=ended.stamp.processes,
     )
+    return run, trained
 
 
 @dataclass(frozen=True)
@@ -275,6 +313,7 @@ class TrainingAttempt:
     """Folder of the initial model."""
     work_folder: Path
     remedies: Remedies
+    bounds: CheckpointBounds
     resumed: Checkpoint | None
 
 
@@ -284,10 +323,13 @@ def _train_with_remedies(run: PreparedRun, base: WhisperBaseModel, start: Path) 
     run = replace(run, remedies=read_remedies(folder))
     while True:
         resumed = find_latest_checkpoint(run.checkpoints, run.identity)
-        if resumed is not None and resumed.stamp.stopped:
-            return run
-        attempt = TrainingAttempt(run.recipe, run.identity, base, start, folder.parent, run.remedies, resumed)
         try:
+            run = replace(run, bounds=find_bounds(run, start))
+            if resumed is not None and resumed.stamp.stopped:
+                return run
+            attempt = TrainingAttempt(
+                run.recipe, run.identity, base, start, folder.parent, run.remedies, run.bounds, resumed
+            )
             train_attempt(run, start, share(attempt).resumed)
             return run
         except Exception as error:

@@ -41,6 +41,8 @@ _OPENAI_TEXT_TOKENS = 50_257
 """Text tokens of OpenAI's multilingual vocabulary, in every size of Whisper."""
 _FIRST_TIMESTAMP, _LAST_TIMESTAMP = "<|0.00|>", "<|30.00|>"
 _START_OF_PREVIOUS = "<|startofprev|>"
+PROMPT_POSITIONS = 1 + len(_PROMPT)
+"""Decoder positions before the text: the start token and the prompt."""
 
 
 class TargetEncoder:
@@ -61,6 +63,11 @@ class TargetEncoder:
         self.end_id: int = known["<|endoftext|>"]
         self.start_id: int = known["<|startoftranscript|>"]
         self._before_text = " " if self.end_id == _OPENAI_TEXT_TOKENS else ""
+
+    @property
+    def no_speech_id(self) -> int | None:
+        """Id of `<|nospeech|>`; None if the tokenizer has none."""
+        return self._no_speech
 
     @property
     def n_pieces(self) -> int:

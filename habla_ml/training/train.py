@@ -7,16 +7,16 @@ run itself by a lease in the lake. On another machine the next call continues fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from habla_ml.audio import decode_flac, quantise
 from habla_ml.corpus.general_speech import GeneralSpeech
 from habla_ml.corpus.non_speech_segments import read_non_speech_segments
-from habla_ml.corpus.snapshot import Snapshot, locate_utterances
+from habla_ml.corpus.snapshot import OpenSplit, Snapshot, Utterance, locate_utterances
 from habla_ml.errors import PointerMovedError, TrainingError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.process import hold_lock
@@ -24,7 +24,7 @@ from habla_ml.training.base_model import WhisperBaseModel, resolve_base_model
 from habla_ml.training.clips import NonSpeech, select_sample, select_session_share
 from habla_ml.training.evaluation_audio import LONGEST_CLIP_S, MAX_ANNOTATED_NON_SPEECH
 from habla_ml.training.extra_speech import ExtraSpeech
-from habla_ml.training.first_stage import find_first_stage, train_first_stage
+from habla_ml.training.first_stage import find_first_stage, split_held_out, train_first_stage
 from habla_ml.training.identity import RunIdentity
 from habla_ml.training.keeper import TrainingKeeper, discard_published_training, keep_training
 from habla_ml.training.lake_checkpoints import handle_foreign_checkpoints
@@ -33,12 +33,15 @@ from habla_ml.training.record import FirstStageRecord, StartRecord, TrainingReco
 from habla_ml.training.run import RunFolder, TrainingData, finish_run, handle_foreign_runs, read_finished_run
 from habla_ml.training.start import check_same_shape, read_start
 from habla_ml.training.trainer import Progress
+from habla_ml.training.validation_sets import GuardClips
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _NO_EXTRA_SPEECH = ExtraSpeech()
+_GUARD_SEED: Final = 0x70
+"""Of the synthesised clips without speech of a validation: the same for every recipe."""
 
 
 def train_version(
@@ -182,28 +185,36 @@ def build_training_data(
 
     `excluded_sounds` is the sha256 of train and non-speech audio that nearly equals evaluation data.
     """
-    name = f"snapshot {snapshot.id[:12]}"
+    name, bounds, guards = f"snapshot {snapshot.id[:12]}", recipe.validation_bounds, None
+    general: Sequence[Utterance] = replay.utterances
+    if bounds is not None:
+        held: Sequence[Utterance] = ()
+        if general:
+            general, held = split_held_out(general, bounds.general_clips)
+        marked = _read_annotated_non_speech(lake, snapshot, excluded_sounds, "validation")
+        guards = GuardClips(tuple(held), NonSpeech(seed=_GUARD_SEED, annotated=marked, n_clips=bounds.non_speech_clips))
     utterances = (
         each for each in locate_utterances(lake, snapshot, "train") if each.audio_sha256 not in excluded_sounds
     )
     train = select_session_share(utterances, recipe.train_share)
     non_speech = _read_annotated_non_speech(lake, snapshot, excluded_sounds)
     return TrainingData(
-        name=f"{name} and {len(replay.utterances)} clips of general speech" if replay.utterances else name,
-        train=chain(train, replay.utterances),
+        name=f"{name} and {len(general)} clips of general speech" if general else name,
+        train=chain(train, general),
         validation=select_sample(locate_utterances(lake, snapshot, "validation"), recipe.validation_clips),
         general_speech=replay.sources,
         remedy="correct more sessions and publish `splits` again",
         non_speech=NonSpeech(recipe.non_speech_share, recipe.seed, non_speech),
+        guards=guards,
         lake=lake,
     )
 
 
 def _read_annotated_non_speech(
-    lake: Lake, snapshot: Snapshot, excluded_sounds: Collection[str]
+    lake: Lake, snapshot: Snapshot, excluded_sounds: Collection[str], split: OpenSplit = "train"
 ) -> Iterator[NDArray[np.int16]]:
-    """Yield the samples of the train split's annotated non-speech segments."""
-    for each in read_non_speech_segments(lake, snapshot, "train", MAX_ANNOTATED_NON_SPEECH, LONGEST_CLIP_S):
+    """Yield the samples of a split's annotated non-speech segments."""
+    for each in read_non_speech_segments(lake, snapshot, split, MAX_ANNOTATED_NON_SPEECH, LONGEST_CLIP_S):
         if each.audio_sha256 not in excluded_sounds:
             yield quantise(decode_flac(each.flac))
 

@@ -11,19 +11,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from habla_ml.code_identity import read_code_identity
+from habla_ml.training.checkpoint_bounds import CheckpointBounds
 from habla_ml.training.checkpoints import (
     Checkpoint,
     CheckpointStamp,
-    compute_word_error_rate,
     extract_validation_curve,
     get_checkpoint_folder,
     is_patience_exhausted,
+    make_point,
     prune_checkpoints,
     rank_points,
     stamp_checkpoint,
@@ -42,6 +43,7 @@ from habla_ml.training.pace import (
     log_pace,
     measure_workload,
 )
+from habla_ml.training.prediction import predict
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.remedies import NotFiniteError, Remedies, apply_remedies
 from habla_ml.training.schedule import ClipUse, StepSchedule
@@ -52,20 +54,20 @@ from habla_ml.training.sharing import (
     share_training,
 )
 from habla_ml.training.small_memory import OPTIMISERS
-from habla_ml.training.targets import IGNORED_LABEL, MAX_DECODER_POSITIONS, TargetEncoder
+from habla_ml.training.targets import IGNORED_LABEL, TargetEncoder
 from habla_ml.training.termination import ignore_termination
 from habla_ml.training.trackers import build_tracker_callbacks
 from habla_ml.training.validation import plan_validation_batches
+from habla_ml.training.validation_sets import ValidationGroups
 from habla_ml.training.windows import limit_encoder_window
 from habla_ml.training.world import World, call_on_leader, count_cores, read_world, share
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
 
 _NO_REMEDIES = Remedies()
+_NO_BOUNDS = CheckpointBounds()
 _MAX_LOADERS = 4
 _PREFETCHED_BATCHES = 4
 """Of each loader."""
@@ -81,6 +83,9 @@ class Progress:
     loss: float | None = None
     learning_rate: float | None = None
     validation_wer: float | None = None
+    general_wer: float | None = None
+    """Of a validation, as is the next one."""
+    invented: float | None = None
     elapsed_s: float = 0.0
     pace: Pace | None = None
     estimate: RunEstimate | None = None
@@ -102,10 +107,13 @@ class PreparedRun:
     targets: TargetEncoder
     checkpoints: Path
     tensorboard: Path
+    groups: ValidationGroups
+    """Those of the clips in `validation`."""
     report_progress: Callable[[Progress], None]
     remedies: Remedies = _NO_REMEDIES
     keeper: TrainingKeeper | None = None
     """None where nothing is published, as for an estimate."""
+    bounds: CheckpointBounds = _NO_BOUNDS
 
     def batches(self) -> Iterator[list[ClipUse]]:
         """Yield the clips that pass the model together."""
@@ -125,9 +133,6 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None, worl
     """
     from transformers.trainer_callback import PrinterCallback
 
-    def decode(rows: NDArray[np.int64]) -> list[str]:
-        return [run.targets.decode(ids) for ids in rows]
-
     workload = measure_workload(run.batches(), run.recipe.gradient_accumulation, run.train.clips.durations_s)
     workload = replace(workload, largest_batch_s=run.own_batches().measure_largest_s())
     meter = PaceMeter(workload, run.evaluate_every_steps)
@@ -138,9 +143,7 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None, worl
         train_dataset=run.train,
         eval_dataset=run.validation,
         data_collator=run.train.collate,
-        compute_metrics=lambda found: {
-            "wer": compute_word_error_rate(decode(found.label_ids), decode(found.predictions))
-        },
+        compute_metrics=partial(summarise_validation, run),
         callbacks=[
             build_pace_callback(meter),
             _build_run_callback(run, resumed, meter),
@@ -155,6 +158,14 @@ def build_trainer(model: Any, run: PreparedRun, resumed: Checkpoint | None, worl
     trainer.model_accepts_loss_kwargs = True
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def summarise_validation(run: PreparedRun, found: Any) -> dict[str, float]:
+    """Return the metrics of decoded clips in any order; the first label of a row is the index of its clip."""
+    references, hypotheses = (
+        [run.targets.decode(ids) for ids in rows] for rows in (found.label_ids[:, 1:], found.predictions)
+    )
+    return run.groups.summarise(found.label_ids[:, 0].tolist(), references, hypotheses)
 
 
 def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
@@ -181,9 +192,6 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             keys = [batch.uses() for batch in batches]
             return DataLoader(run.validation, batch_sampler=keys, collate_fn=run.validation.collate)
 
-        def get_test_dataloader(self, *_: Any) -> Any:
-            return self.get_eval_dataloader()
-
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
@@ -201,8 +209,9 @@ def _build_trainer_class(run: PreparedRun, meter: PaceMeter) -> type[Any]:
             features = self.log_mel(inputs["audio"])
             bare = self._prepare_bare_model(features.shape[-1])
             with torch.no_grad(), self.accelerator.autocast():
-                logits, ids = _predict(bare, features, inputs["decoder_input_ids"])
-            return compute_token_loss(logits, inputs["labels"], None, 0.0), ids, inputs["labels"]
+                logits, ids = predict(bare, features, inputs, run.targets.no_speech_id)
+            labels = torch.cat([inputs["clips"][:, None], inputs["labels"]], 1)
+            return compute_token_loss(logits, inputs["labels"], None, 0.0), ids, labels
 
         def _prepare_bare_model(self, n_frames: int) -> Any:
             bare = self.accelerator.unwrap_model(self.model)
@@ -225,20 +234,6 @@ def _build_train_loader(run: PreparedRun, arguments: Any) -> Any:
         pin_memory=arguments.dataloader_pin_memory,
         worker_init_fn=ignore_termination,
     )
-
-
-def _predict(model: Any, features: torch.Tensor, decoder_input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits of the given decoder inputs [clips, positions, vocabulary] and greedily decoded ids [clips, longest].
-
-    The clips are encoded once for both.
-    """
-    n_frames, positions = features.shape[-1], decoder_input_ids.shape[-1]
-    with limit_encoder_window(model.get_encoder(), n_frames):
-        encoded = model.get_encoder()(features)
-        logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
-        # A hypothesis of twice the length of the longest label is wrong in any case.
-        ids = model.generate(encoder_outputs=encoded, max_length=min(MAX_DECODER_POSITIONS, 2 * positions + 8))
-    return logits, ids
 
 
 def compute_token_loss(
@@ -309,7 +304,8 @@ def _build_arguments(run: PreparedRun, model: Any, world: World) -> Any:
 def _build_keeper_callbacks(run: PreparedRun) -> list[Any]:
     if run.keeper is None:
         return []
-    return [run.keeper.build_callback(run.checkpoints, run.remedies, run.recipe.average_checkpoints)]
+    n_best = run.recipe.average_checkpoints
+    return [run.keeper.build_callback(run.checkpoints, run.remedies, n_best, run.bounds)]
 
 
 def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: PaceMeter) -> Any:
@@ -348,10 +344,11 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
             _require_finite(run.recipe, "validation loss", metrics["eval_loss"], state.global_step)
-            wer = metrics["eval_wer"]
-            line = f"validation WER {wer:.1%} on {len(run.validation)} clips, loss {metrics['eval_loss']:.3f}"
-            self._report_progress(state, line, validation_wer=wer)
-            if is_patience_exhausted(extract_validation_curve(state.log_history), run.recipe.early_stopping_patience):
+            point = make_point(state.global_step, metrics)
+            line = f"{point.describe()} on {len(run.validation)} clips, loss {point.loss:.3f}"
+            self._report_progress(state, line, **point.to_progress())
+            curve, patience = extract_validation_curve(state.log_history), run.recipe.early_stopping_patience
+            if is_patience_exhausted(curve, patience, run.bounds.measure_excess):
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -360,8 +357,8 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
             stamp = first_stamp.model_copy(update={"step": step, "elapsed_s": elapsed_s, "stopped": stopped})
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
-            best = rank_points(extract_validation_curve(state.log_history))[: run.recipe.average_checkpoints]
-            prune_checkpoints(run.checkpoints, {step, *(point.step for point in best)})
+            best = rank_points(extract_validation_curve(state.log_history), run.bounds.measure_excess)
+            prune_checkpoints(run.checkpoints, {step, *(each.step for each in best[: run.recipe.average_checkpoints])})
 
         def _report_progress(self, state: Any, line: str, **figures: Any) -> None:
             elapsed_s, pace = time.monotonic() - started, meter.measure()

@@ -63,7 +63,7 @@ def test_the_average_is_taken_only_if_it_validates_no_worse_than_the_best(
         assert average.steps == (4, 8)
         assert average.point.step == 4
         assert load_whisper_model(average.folder).num_parameters()
-    assert "mean of steps 4, 8 has a validation WER of" in messages[-1]
+    assert "mean of steps 4, 8: validation WER" in messages[-1]
     assert ("the mean is published" in messages[-1]) is is_averaged
 
 

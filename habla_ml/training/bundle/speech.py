@@ -22,11 +22,13 @@ _TABLE_CLIPS: Final = 8 * ROW_GROUP_SIZE
 def bundle_clips(
     data: TrainingData, targets: TargetEncoder, mix: TargetMix, store: Lake, folder: Path, scratch: Path
 ) -> None:
-    """Write the clips of a run to `store`, and its indices to `folder`/`train` and `folder`/`validation`."""
+    """Write the clips of a run to `store`, and its indices to the folders `train`, `validation` and `guards` of `folder`."""
     parts = {
         "train": write_clips(data.train, targets, scratch / "train", data.non_speech, mix, data.lake),
         "validation": write_clips(data.validation, targets, scratch / "validation", lake=data.lake),
     }
+    if (guards := data.guards) is not None:
+        parts["guards"] = write_clips(guards.general, targets, scratch / "guards", guards.non_speech)
     for name, clips in parts.items():
         _write_part(clips, store, folder / name, scratch)
     shutil.rmtree(scratch)

@@ -17,17 +17,15 @@ from habla_ml.training.bundle.manifest import (
     MANIFEST_FILE,
     RESULT_FILE,
     RESULT_FOLDER,
-    BundledStage,
     BundleManifest,
     ResultManifest,
     check_files,
     digest_files,
     read_manifest,
 )
-from habla_ml.training.clips import NonSpeech
 from habla_ml.training.faults import explain_fault
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.run import RunFolder, TrainingData, finish_run, handle_foreign_runs
+from habla_ml.training.run import RunFolder, finish_run, handle_foreign_runs, open_written_data
 from habla_ml.training.train import lock_work_folder
 from habla_ml.training.trainer import Progress
 
@@ -86,7 +84,8 @@ def train_bundle(
             run = RunFolder(work, identity)
             if not run.finished.exists():
                 _place_clips(folder / "stages" / stage.name, run)
-                finish_run(stage.recipe, identity, base, start, _open_data(stage, lake), run, progress)
+                data = open_written_data(run, stage.data, lake, stage.general_speech, "make the bundle again")
+                finish_run(stage.recipe, identity, base, start, data, run, progress)
             finished[stage.name], earlier, start = run, identity, run.finished / "checkpoint"
         _write_result(folder, digest, finished)
     progress(Progress(f"trained {manifest.version}; copy {MANIFEST_FILE} and {RESULT_FOLDER} back"))
@@ -94,18 +93,13 @@ def train_bundle(
 
 def _place_clips(stage: Path, run: RunFolder) -> None:
     """Copy the indices of a stage's clips to its run, which opens them."""
-    for source, target in ((stage / "train", run.clips), (stage / "validation", run.validation)):
-        if not target.exists():
+    for name, target in (("train", run.clips), ("validation", run.validation), ("guards", run.guards)):
+        source = stage / name
+        if source.exists() and not target.exists():
             partial = target.with_name(f"{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source, partial)
             partial.rename(target)
-
-
-def _open_data(stage: BundledStage, lake: Lake) -> TrainingData:
-    """Return the data of a run whose clips are in its folder already."""
-    remedy = "make the bundle again"
-    return TrainingData(stage.data, (), (), stage.general_speech, remedy, NonSpeech(), lake)
 
 
 def _write_result(folder: Path, bundle: str, finished: dict[str, RunFolder]) -> None:
