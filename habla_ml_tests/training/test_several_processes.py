@@ -28,6 +28,7 @@ LORA = {
     "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
     "gradient_accumulation": 4,
     "average_checkpoints": 2,
+    "validation_bounds": {"non_speech_clips": 8},
 }
 ENDED = (-signal.SIGTERM, EXIT_ENVIRONMENT)
 """Codes of a process after another one failed."""
@@ -53,6 +54,7 @@ def assert_equal_training(deployment: TrainingDeployment, version: str, expected
     assert [point.loss for point in other.losses] == pytest.approx([point.loss for point in one.losses], rel=1e-5)
     assert [point.loss for point in other.validation] == pytest.approx([point.loss for point in one.validation])
     assert [point.wer for point in other.validation] == [point.wer for point in one.validation]
+    assert [point.invented for point in other.validation] == [point.invented for point in one.validation]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def recipe(tiny_base: Path) -> Recipe:
             "log_every_steps": 2,
             "validation_clips": 2,
             "non_speech_share": 0.1,
+            "validation_bounds": {"non_speech_clips": 8},
             "report_to": ["tensorboard"],
             "threads": 1,
         }
