@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.corpus.snapshot import Snapshot, Utterance
-from habla_ml.errors import SettingsError, TrainingError
+from habla_ml.errors import SettingsError, TrainingError, TrainingLeasedError
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import TrainingSettings
 from habla_ml.training.base_model import resolve_base_model
@@ -211,19 +211,22 @@ def test_a_run_stopped_in_either_stage_resumes_to_the_same_weights(
 
 
 @pytest.mark.slow
-def test_two_concurrent_trainings_of_the_same_first_stage_publish_one(
+def test_a_first_stage_that_another_process_trains_is_refused_and_later_reused(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
     both = make_two_stage_recipe(recipe)
+    refusals: list[TrainingLeasedError] = []
 
     def overtake(progress: Progress) -> None:
-        if progress.loss is not None and lake.read_pointer("models/v1/checkpoint") is None:
-            train_version(lake, snapshot, both, "v1", tmp_path / "theirs", ignore_progress, EXTRA_SPEECH)
+        if progress.loss is not None and progress.is_first_stage and not refusals:
+            with pytest.raises(TrainingLeasedError, match="trains v2") as refused:
+                train_version(lake, snapshot, both, "v1", tmp_path / "theirs", ignore_progress, EXTRA_SPEECH)
+            refusals.append(refused.value)
 
     mine = train_version(lake, snapshot, both, "v2", tmp_path / "mine", overtake, EXTRA_SPEECH)
-    theirs = read_training_record(lake, "v1")
-    assert theirs is not None
-    assert mine.first_stage == theirs.first_stage, "also its time: the one that was published first"
+    assert [each.fault for each in refusals] == ["environment"], "it is tried again"
+    theirs = train_version(lake, snapshot, both, "v1", tmp_path / "theirs", ignore_progress, EXTRA_SPEECH)
+    assert theirs.first_stage == mine.first_stage
 
 
 def test_a_first_stage_without_enough_speech_is_refused_with_its_settings_key(

@@ -153,8 +153,12 @@ def test_adapters_are_merged_and_only_their_modules_differ_from_the_base(
     before = load_file(tiny_base / "model.safetensors")
     assert weights.keys() == before.keys()
     moved = {name for name in weights if not torch.equal(weights[name], before[name].float())}
-    layer = "model.decoder.layers.0."
-    assert moved == {layer + "self_attn.q_proj.weight", layer + "encoder_attn.q_proj.weight", layer + "fc1.weight"}
+    decoder, encoder = "model.decoder.layers.0.", "model.encoder.layers.0."
+    modules = (
+        decoder + "encoder_attn.q_proj",
+        *(s + m for s in (decoder, encoder) for m in ("self_attn.q_proj", "fc1")),
+    )
+    assert moved == {f"{module}.weight" for module in modules}
 
 
 def test_early_stopping_publishes_the_best_step_and_not_the_last(
