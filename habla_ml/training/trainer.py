@@ -347,8 +347,8 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             point = make_point(state.global_step, metrics)
             line = f"{point.describe()} on {len(run.validation)} clips, loss {point.loss:.3f}"
             self._report_progress(state, line, **point.to_progress())
-            curve, patience = extract_validation_curve(state.log_history), run.recipe.early_stopping_patience
-            if is_patience_exhausted(curve, patience, run.bounds.measure_excess):
+            curve = extract_validation_curve(state.log_history)
+            if is_patience_exhausted(curve, run.recipe.early_stopping_patience, run.bounds.measure_excess):
                 control.should_training_stop = True
 
         def on_save(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -357,8 +357,7 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             step, elapsed_s, stopped = state.global_step, time.monotonic() - started, control.should_training_stop
             stamp = first_stamp.model_copy(update={"step": step, "elapsed_s": elapsed_s, "stopped": stopped})
             stamp_checkpoint(get_checkpoint_folder(run.checkpoints, step), stamp)
-            best = rank_points(extract_validation_curve(state.log_history), run.bounds.measure_excess)
-            prune_checkpoints(run.checkpoints, {step, *(each.step for each in best[: run.recipe.average_checkpoints])})
+            prune_checkpoints(run.checkpoints, {step, *_choose_kept_steps(run, state)})
 
         def _report_progress(self, state: Any, line: str, **figures: Any) -> None:
             elapsed_s, pace = time.monotonic() - started, meter.measure()
@@ -369,6 +368,11 @@ def _build_run_callback(run: PreparedRun, resumed: Checkpoint | None, meter: Pac
             )
 
     return RunCallback()
+
+
+def _choose_kept_steps(run: PreparedRun, state: Any) -> list[int]:
+    best = rank_points(extract_validation_curve(state.log_history), run.bounds.measure_excess)
+    return [point.step for point in best[: run.recipe.average_checkpoints]]
 
 
 def _require_finite(recipe: Recipe, name: str, loss: float, step: int) -> None:
