@@ -1,4 +1,4 @@
-"""The `habla-ml` command in a process of its own, or in the process of the test."""
+"""The `habla-ml` command in the process of the test, or in one of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from habla_ml.cli.context import error_terminal, terminal
 from habla_ml.cli.main import main
 
 
@@ -24,6 +25,8 @@ def run_habla_ml(*arguments: str, typed: str = "", **environment: str) -> subpro
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in {"COLUMNS": "300", **environment}.items():
             patch.setenv(name, value)
+        for each in (terminal, error_terminal):  # keep the width of COLUMNS at their import, if it was set
+            patch.setattr(each, "_width", None)
         patch.setattr(sys, "argv", ["habla-ml", *arguments])
         patch.setattr(sys, "stdin", io.StringIO(typed))
         try:

@@ -134,7 +134,7 @@ def test_the_trainer_gets_the_augmented_clips_and_their_masks(
     assert run.train.augmenter is not None
     speed = run.train.augmenter.get_speed(use)
     assert len(sample.audio) == int(len(run.train.clips.audio(use.clip)) / speed)
-    assert sample.labels == run.train.clips.label_ids(use.clip)
+    assert sample.target.labels == run.train.clips.label_ids(use.clip)
     n_clip_frames = math.ceil(len(sample.audio) / 160)
     assert masked[..., :n_clip_frames].any()
     assert not torch.any(masked[..., n_clip_frames:])

@@ -23,6 +23,12 @@ LARGE = 100_000
 
 
 @pytest.fixture
+def recipe(recipe: Recipe) -> Recipe:
+    """A training that is still going on when its first checkpoint has reached a slow server."""
+    return recipe.model_copy(update={"max_steps": 40})
+
+
+@pytest.fixture
 def uninterrupted_tree(lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path) -> str:
     """The tree of the version, trained without an interruption in this process and in a lake of its own."""
     return train_version(lake, snapshot, recipe, "v1", tmp_path / "uninterrupted", lambda _: None).tree
@@ -38,7 +44,7 @@ def test_sigterm_saves_the_present_step_and_another_machine_resumes_it(
     tmp_path: Path, recipe: Recipe, uninterrupted_tree: str
 ) -> None:
     machines = TrainingMachines(tmp_path / "machines", recipe, **EACH_STEP)
-    code, output = send_at(machines.start("v1"), "step 6/12: loss", signal.SIGTERM)
+    code, output = send_at(machines.start("v1"), "step 6/40: loss", signal.SIGTERM)
     assert code == EXIT_ENVIRONMENT, output
     saved = re.search(r"error: the training was asked to end; the next run resumes at step (\d+)", output)
     assert saved is not None, output

@@ -27,6 +27,7 @@ with termination.watch_termination() as notice:
 
 
 def test_a_request_while_steps_are_trained_is_noted_and_later_ones_raise_again() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with raise_on_termination():
         with watch_termination() as notice:
             assert not notice.is_received
@@ -36,7 +37,7 @@ def test_a_request_while_steps_are_trained_is_noted_and_later_ones_raise_again()
         with pytest.raises(TrainingInterruptedError) as raised:
             os.kill(os.getpid(), signal.SIGTERM)
     assert classify_fault(raised.value) == "environment"
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_dagster_passes_its_request_on_as_sigint(monkeypatch: pytest.MonkeyPatch) -> None:
