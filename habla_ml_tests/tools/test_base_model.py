@@ -18,7 +18,7 @@ from habla_ml.errors import TrainingError
 from habla_ml.evaluation.metrics.non_speech import make_built_in_clips
 from habla_ml.transcription.options import DecodingOptions
 from habla_ml.transcription.whisper_output import build_whisper_tokenizer
-from tools.base_model.architecture import create_base_model, load_base_model, save_base_model
+from tools.base_model.architecture import create_base_model, load_base_model, save_base_model, set_timestamps
 from tools.base_model.measure import (
     find_non_speech_output,
     load_served_model,
@@ -131,6 +131,38 @@ def test_a_training_on_other_clips_is_not_resumed(tmp_path):
     BaseTraining(recipe, clips, tmp_path).run(tmp_path / "model")
     with pytest.raises(TrainingError, match="2 clips of seed"):
         BaseTraining(replace(recipe, n_clips=2), clips * 2, tmp_path)
+
+
+def test_timestamps_of_near_times_are_similar_and_other_tokens_keep_their_weights(tokenizer):
+    model = create_base_model(tokenizer)
+    weights, first = model.model.decoder.embed_tokens.weight.detach(), tokenizer.convert_tokens_to_ids("<|0.00|>")
+    before = weights[:first].clone()
+    set_timestamps(model, first)
+    assert torch.equal(weights[:first], before)
+    times = torch.nn.functional.normalize(weights[first:], dim=1)
+    assert len(times) == 1501
+    assert times[100] @ times[101] > 0.9 > 0.7 > times[100] @ times[150]
+    assert float(weights[first:].norm(dim=1).mean()) == pytest.approx(float(before.norm(dim=1).mean()), rel=1e-3)
+
+
+def test_a_share_of_the_targets_has_the_times_of_the_speech(untrained, tokenizer, tmp_path):
+    save_base_model(untrained, tokenizer, tmp_path / "begun")
+    mel = np.zeros((80, 60), np.float16)
+    timed, not_detected, silent = (
+        BaseTrainingClip("Los niños.", mel, (5, 25)), BaseTrainingClip("Los niños.", mel), BaseTrainingClip("", mel)
+    )  # fmt: skip
+
+    def write_targets(share: float) -> list[tuple[str, ...]]:
+        recipe = BaseRecipe(n_clips=3, steps=1, timestamps_share=share, full_from=2.0)
+        training = BaseTraining(recipe, [timed, not_detected, silent], tmp_path / str(share), start=tmp_path / "begun")
+        rng = np.random.default_rng(0)
+        targets = [training._make_target(clip, rng) for clip in (timed, not_detected, silent)]
+        return [tuple(tokenizer.convert_ids_to_tokens(each for each in ids if each >= 0)) for ids in targets]
+
+    spoken, usual, silence = write_targets(1.0)
+    assert (spoken[2], spoken[-2]) == ("<|0.10|>", "<|0.50|>")
+    assert usual == write_targets(0.0)[0] == (*spoken[:2], "<|notimestamps|>", *spoken[3:-2], spoken[-1])
+    assert "<|0.00|>" in silence
 
 
 def test_a_continued_model_learns_clips_without_speech(untrained, tokenizer, tmp_path):

@@ -1,5 +1,6 @@
 """Architecture of the base model: a small Whisper."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ D_MODEL = 160
 ENCODER_LAYERS = 4
 DECODER_LAYERS = 2
 ATTENTION_HEADS = 4
+_SHORTEST_PERIOD, _LONGEST_PERIOD = 3, 12
+"""Periods of the timestamps' sinusoids, powers of two in steps of 0.02 s: 0.16 to 82 s."""
 
 
 def create_base_model(tokenizer: "WhisperTokenizer") -> "WhisperForConditionalGeneration":
@@ -40,6 +43,26 @@ def create_base_model(tokenizer: "WhisperTokenizer") -> "WhisperForConditionalGe
     model = WhisperForConditionalGeneration(config)
     model.generation_config = make_generation_config(tokenizer)
     return model
+
+
+def set_timestamps(model: "WhisperForConditionalGeneration", first: int) -> None:
+    """Give neighbouring timestamps similar embeddings: sinusoids of the time, with the size of the other embeddings.
+
+    They are the output's weights too. Random ones would have to be learned one by one, and most times are rare.
+
+    Args:
+        model: Its weights are changed.
+        first: Id of `<|0.00|>`; the timestamps end the vocabulary.
+    """
+    import torch
+
+    weights = model.model.decoder.embed_tokens.weight
+    with torch.no_grad():
+        steps = torch.arange(len(weights) - first, dtype=torch.float32)
+        periods = torch.logspace(_SHORTEST_PERIOD, _LONGEST_PERIOD, weights.shape[1] // 2, base=2.0)
+        angles = 2 * math.pi * steps[:, None] / periods
+        waves = torch.cat([angles.sin(), angles.cos()], 1)
+        weights[first:] = waves * (weights[:first].norm(dim=1).mean() / waves.norm(dim=1).mean())
 
 
 def make_generation_config(tokenizer: "WhisperTokenizer") -> "GenerationConfig":

@@ -5,7 +5,8 @@ therefore use a window as long as their longest clip, with the encoder's fixed p
 every fourth batch uses the full 30 s of the served model. A temporary CTC head on the encoder speeds up learning the
 alignment (Watanabe et al. 2017, hybrid CTC/attention).
 
-One clip in ten has no speech (see `TargetEncoder.encode_silence`).
+One clip in ten has no speech (see `TargetEncoder.encode_silence`). Half of the targets have the times of the speech. The
+shipped model was trained before that: `--new-timestamps` continues from such a one.
 
 `--from FOLDER --steps N` continues from a trained model, at a low learning rate and without the CTC head.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.errors import TrainingError
 from habla_ml.training.targets import TargetEncoder
-from tools.base_model.architecture import create_base_model, load_base_model, save_base_model
+from tools.base_model.architecture import create_base_model, load_base_model, save_base_model, set_timestamps
 from tools.base_model.tokenizer import train_tokenizer
 from tools.base_model.training_clips import BaseTrainingClip, load_castilian_clips, make_non_speech_clips
 
@@ -59,6 +60,7 @@ class BaseRecipe:
         learning_rate: Peak; linear warm-up over `warmup_steps`, then a cosine to a twentieth.
         warmup_steps: Steps of warm-up.
         ctc_weight: Weight of the CTC loss; 0 disables it.
+        timestamps_share: Share of the targets with the times of the speech.
         checkpoint_s: Seconds between checkpoints.
     """
 
@@ -73,6 +75,7 @@ class BaseRecipe:
     learning_rate: float = 1.2e-3
     warmup_steps: int = 400
     ctc_weight: float = 0.3
+    timestamps_share: float = 0.5
     checkpoint_s: float = 120.0
 
 
@@ -125,10 +128,17 @@ class BaseTraining:
         clips: Clips with speech, and without (empty text).
         workspace: Folder of the training state.
         start: Transformers folder to continue from; None starts with random weights.
+        new_timestamps: Whether the timestamps of `start` are untrained.
     """
 
     def __init__(
-        self, recipe: BaseRecipe, clips: list[BaseTrainingClip], workspace: Path, start: Path | None = None
+        self,
+        recipe: BaseRecipe,
+        clips: list[BaseTrainingClip],
+        workspace: Path,
+        start: Path | None = None,
+        *,
+        new_timestamps: bool = False,
     ) -> None:
         import torch
 
@@ -142,6 +152,8 @@ class BaseTraining:
         else:
             self.tokenizer, self.model = load_base_model(start)
         self._targets = TargetEncoder(self.tokenizer)
+        if start is None or new_timestamps:
+            set_timestamps(self.model, self._targets.require_timestamps())
         self.ctc_head = torch.nn.Linear(self.model.config.d_model, self.tokenizer.eos_token_id)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.parameters() if parameter.requires_grad],
@@ -236,7 +248,7 @@ class BaseTraining:
 
         blank = self.tokenizer.convert_tokens_to_ids("")
         scores = log_softmax(self.ctc_head(hidden), dim=-1).transpose(0, 1)
-        texts = [self._targets.pieces(each) for each in targets]
+        texts = [[piece for piece in self._targets.pieces(each) if piece < self._targets.n_pieces] for each in targets]
         lengths = torch.tensor([len(each) for each in texts])
         pieces = torch.tensor([piece for each in texts for piece in each])
         return ctc_loss(scores, pieces, frames // 2, lengths, blank=blank, zero_infinity=True)
@@ -270,11 +282,14 @@ class BaseTraining:
         return clips
 
     def _make_target(self, clip: BaseTrainingClip, rng: np.random.Generator) -> Labels:
+        is_timed = rng.random() < self.recipe.timestamps_share
         if clip.text:
-            return self._targets.encode(clip.text)
+            labels = self._targets.encode(clip.text)
+            return tuple(self._targets.add_times(labels, *clip.speech)) if is_timed and clip.speech else labels
         n_pieces = self.tokenizer.convert_tokens_to_ids("")
         guess = int(rng.integers(0, n_pieces)) if rng.random() < _WRONG_TOKEN_SHARE else None
-        return self._targets.encode_silence(guess)
+        labels = self._targets.encode_silence(guess)
+        return tuple(self._targets.add_times(labels, 0, 0)) if is_timed else labels
 
 
 def _apply_spec_augment(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -299,6 +314,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help=f"{BaseRecipe.steps}, or {CONTINUATION_RECIPE.steps} with --from")
     parser.add_argument("--clips", type=int, help=f"{BaseRecipe.n_clips}, or {CONTINUATION_RECIPE.n_clips} with --from")
     parser.add_argument("--learning-rate", type=float, help="peak learning rate")
+    parser.add_argument("--new-timestamps", action="store_true", help="the timestamps of --from are untrained")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -313,7 +329,8 @@ def main() -> None:
     clips += make_non_speech_clips(recipe.n_non_speech, recipe.seed)
     _log.info("%d clips, %.1f hours", len(clips), sum(clip.log_mel.shape[1] for clip in clips) / 360_000)
     torch.set_num_threads(arguments.threads)
-    BaseTraining(recipe, clips, arguments.workspace, arguments.start).run(arguments.output)
+    new = arguments.new_timestamps
+    BaseTraining(recipe, clips, arguments.workspace, arguments.start, new_timestamps=new).run(arguments.output)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ from habla_ml.demo.acoustics import RoomAcoustics, reverberate, simulate_recordi
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.demo.speech_synthesis import SAMPLE_RATE_HZ, synthesize_speech, text_to_phonemes
 from habla_ml.demo.synthesis_voices import draw_adult_voice, draw_child_voice
+from habla_ml.training.speech_bounds import find_speech_bounds
+from habla_ml.training.targets import STEPS_PER_S
 
 if TYPE_CHECKING:
     from transformers import WhisperFeatureExtractor
 
 _BLOCK = 100
 _QUIET_SHARE = 0.15
+_NOT_DETECTED = (-1, -1)
 _NON_SPEECH_SEED = 3
 """Second half of the seed of clips without speech."""
 
@@ -33,15 +36,17 @@ class BaseTrainingClip:
     Attributes:
         text: Transcript in standard spelling; empty without speech.
         log_mel: Whisper's log-mel features, [80, frames], 100 frames per second.
+        speech: Start and end of the speech in steps of 0.02 s; None where none was detected.
     """
 
     text: str
     log_mel: NDArray[np.float16]
+    speech: tuple[int, int] | None = None
 
 
 def load_castilian_clips(n_clips: int, seed: int, cache: Path) -> list[BaseTrainingClip]:
     """Read clips from the cache folder, or synthesise them in two processes."""
-    stored = cache / f"castilian_{n_clips}_{seed}.npz"
+    stored = cache / f"castilian_timed_{n_clips}_{seed}.npz"
     if not stored.exists():
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
             blocks = list(workers.map(partial(_synthesize_block, seed), range((n_clips + _BLOCK - 1) // _BLOCK)))
@@ -52,13 +57,17 @@ def load_castilian_clips(n_clips: int, seed: int, cache: Path) -> list[BaseTrain
             partly,
             texts=np.array([clip.text for clip in clips]),
             frames=np.array([clip.log_mel.shape[1] for clip in clips]),
+            speech=np.array([clip.speech or _NOT_DETECTED for clip in clips]),
             log_mels=np.concatenate([clip.log_mel for clip in clips], axis=1),
         )
         partly.replace(stored)
     with np.load(stored) as arrays:
         ends = np.cumsum(arrays["frames"])[:-1]
         mels = np.split(arrays["log_mels"], ends, axis=1)
-        return [BaseTrainingClip(str(text), mel) for text, mel in zip(arrays["texts"], mels, strict=True)]
+        return [
+            BaseTrainingClip(str(text), mel, None if start < 0 else (start, end))
+            for text, mel, (start, end) in zip(arrays["texts"], mels, arrays["speech"].tolist(), strict=True)
+        ]
 
 
 def synthesize_castilian_sentence(rng: np.random.Generator) -> tuple[str, NDArray[np.int16]]:
@@ -115,8 +124,13 @@ def _synthesize_block(seed: int, index: int) -> list[BaseTrainingClip]:
     clips = []
     for _ in range(_BLOCK):
         text, pcm = synthesize_castilian_sentence(rng)
-        clips.append(BaseTrainingClip(text, _compute_log_mel(pcm, extractor)))
+        clips.append(BaseTrainingClip(text, _compute_log_mel(pcm, extractor), _find_speech(pcm)))
     return clips
+
+
+def _find_speech(pcm: NDArray[np.int16]) -> tuple[int, int] | None:
+    found = find_speech_bounds(dequantise(pcm))
+    return None if found is None else (round(found.start_s * STEPS_PER_S), round(found.end_s * STEPS_PER_S))
 
 
 def _compute_log_mel(pcm: NDArray[np.int16], extractor: "WhisperFeatureExtractor") -> NDArray[np.float16]:
