@@ -21,10 +21,37 @@ import dagster as dg
 _PAUSE_S: Final = 0.2
 
 
+class MessageHandover:
+    """Hands the messages of a training to Dagster. Its process may be started again, so only the last end counts.
+
+    Args:
+        handler: Dagster's handler, which warns about each message after an end.
+        observe: Gets the payload of each custom message when it arrives; Dagster only keeps them until the process ends.
+    """
+
+    def __init__(self, handler: Any, observe: Callable[[Any], None]) -> None:
+        self._handler, self._observe = handler, observe
+        self._end: dict[str, Any] | None = None
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Hand over one message, but an end only if none follows."""
+        self._end = message if message["method"] == "closed" else None
+        if self._end is not None:
+            return
+        self._handler.handle_message(message)
+        if message["method"] == "report_custom_message":
+            self._observe(message["params"]["payload"])
+
+    def finish(self) -> None:
+        """Hand over the end after the last message."""
+        if self._end is not None:
+            self._handler.handle_message(self._end)
+
+
 class WholeLineMessageReader(dg.PipesTempFileMessageReader):
     """Reads messages from a temporary file; a line counts once it has its end.
 
-    `observe` gets the payload of each custom message when it arrives; Dagster only keeps them until the process ends.
+    `observe` is that of a `MessageHandover`.
     """
 
     def __init__(self, observe: Callable[[Any], None] = lambda _: None) -> None:
@@ -47,11 +74,10 @@ class _WholeLineFileReader(dg.PipesFileMessageReader):
 
     def _reader_thread(self, handler: Any, is_resource_complete: Event) -> None:
         try:
+            handover = MessageHandover(handler, self._observe)
             for line in read_whole_lines(Path(self._path), is_resource_complete.is_set):
-                message = json.loads(line)
-                handler.handle_message(message)
-                if message["method"] == "report_custom_message":
-                    self._observe(message["params"]["payload"])
+                handover.take(json.loads(line))
+            handover.finish()
         except Exception:
             handler.report_pipes_framework_exception(f"{type(self).__name__} reader thread", sys.exc_info())
             raise

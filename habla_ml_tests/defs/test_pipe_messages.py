@@ -41,6 +41,25 @@ def test_a_result_that_is_written_in_halves_arrives() -> None:
     assert event.metadata["steps"].value == 400
 
 
+def test_the_end_of_a_process_that_is_started_again_is_no_end() -> None:
+    begin = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes() as pipes:\n    "
+    ends = (f"{begin}raise SystemExit(79)", f"{begin}pipes.report_asset_materialization(metadata={{'steps': 400}})")
+    launcher = f"import subprocess, sys\nfor end in {ends}:\n    subprocess.run([sys.executable, '-c', end])"
+    client = dg.PipesSubprocessClient(message_reader=WholeLineMessageReader())
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        run = client.run(command=[sys.executable, "-c", launcher], context=context)
+        return run.get_materialize_result(implicit_materialization=False)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([trained], instance=instance)
+        log = [each.user_message for each in instance.all_logs(result.run_id)]
+    (event,) = result.asset_materializations_for_node("trained")
+    assert event.metadata["steps"].value == 400
+    assert not [line for line in log if "received after closed" in line or "did not receive closed" in line]
+
+
 def test_what_was_written_before_the_end_is_read(tmp_path: Path) -> None:
     path = tmp_path / "messages"
     path.write_text("one\ntwo\nhalf")

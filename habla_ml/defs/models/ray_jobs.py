@@ -19,6 +19,7 @@ import dagster as dg
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD
 from dagster_ray import PipesRayJobClient, PipesRayJobMessageReader
 
+from habla_ml.defs.pipe_messages import MessageHandover
 from habla_ml.errors import TrainingError, TrainingInterruptedError, TrainingKilledError
 from habla_ml.settings import Settings
 from habla_ml.settings.models import RaySettings
@@ -167,7 +168,7 @@ class WholeLineJobLogReader(PipesRayJobMessageReader):
     """Reads messages from the log of a job; a line counts once it has its end.
 
     The Jobs API cuts the log at any character, and dagster-ray loses a message that is cut, and all messages after a
-    broken connection. `observe` gets the payload of each custom message when it arrives.
+    broken connection. `observe` is that of a `MessageHandover`.
     """
 
     def __init__(self, observe: Callable[[Any], None]) -> None:
@@ -189,15 +190,15 @@ class WholeLineJobLogReader(PipesRayJobMessageReader):
             self.completed.set()
 
     async def _follow(self, handler: Any) -> None:
+        handover = MessageHandover(handler, self._observe)
         lines = follow_lines(lambda: self.client.tail_job_logs(self.job_id), self.session_closed.is_set)
         async for line in lines:
             message = _parse_message(line)
             if message is None:
                 print(line, flush=True)
-                continue
-            handler.handle_message(message)
-            if message["method"] == "report_custom_message":
-                self._observe(message["params"]["payload"])
+            else:
+                handover.take(message)
+        handover.finish()
 
 
 def _parse_message(line: str) -> dict[str, Any] | None:
