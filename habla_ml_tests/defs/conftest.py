@@ -98,6 +98,12 @@ class DagsterDeployment:
         return {name: value.value for name, value in materialised.metadata.items()}
 
 
+def find_failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error of the first failed step."""
+    events = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE]
+    return str(events[0].step_failure_data.error.cause or events[0].step_failure_data.error)
+
+
 @pytest.fixture(scope="session")
 def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return two days of lessons, with eight sessions of six segments and all kinds of faulty sessions."""
@@ -125,6 +131,11 @@ def retry_settings() -> dict:
 @pytest.fixture
 def tree(growth_hours: float, retry_settings: dict) -> dict:
     """Return the profile of the deployment; tests change it before they use `deployment`."""
+    return build_tree({"growth_hours": growth_hours, **retry_settings})
+
+
+def build_tree(automation: dict) -> dict:
+    """Return a profile that decodes the test set and nothing else; `FULL_EVALUATION` adds the other measurements."""
     return {
         "work_folder": "work",
         "lake": {"url": "lake"},
@@ -134,14 +145,18 @@ def tree(growth_hours: float, retry_settings: dict) -> dict:
         "evaluation": {
             "out_of_domain": "out_of_domain/fine_tune_dataset.csv",
             "bootstrap_draws": 200,
-            "profile_clips": 4,
-            "format_clips": 2,
-            "speed_clips": 2,
-            "speed_rounds": 2,
+            "profile_clips": 0,
+            "format_clips": 0,
+            "parity_clips": 0,
+            "speed_clips": 0,
         },
         "release": {"store": {"url": "cdn"}},
-        "automation": {"growth_hours": growth_hours, **retry_settings},
+        "automation": automation,
     }
+
+
+FULL_EVALUATION = {"profile_clips": 4, "format_clips": 2, "parity_clips": 60, "speed_clips": 2, "speed_rounds": 2}
+"""Settings that measure everything on few clips."""
 
 
 @pytest.fixture
@@ -153,16 +168,19 @@ def learning_rate() -> float:
 @pytest.fixture
 def recipe(learning_rate: float) -> dict:
     """Return a recipe of four steps."""
-    return {
-        "name": "short",
-        "base_model": "package:demo/base_model",
-        "learning_rate": learning_rate,
-        "max_steps": 4,
-        "batch_s": 24.0,
-        "evaluate_every_steps": 4,
-        "validation_clips": 2,
-        "log_every_steps": 1,
-    }
+    return {**RECIPE, "learning_rate": learning_rate}
+
+
+RECIPE = {
+    "name": "short",
+    "base_model": "package:demo/base_model",
+    "learning_rate": 1e-4,
+    "max_steps": 4,
+    "batch_s": 24.0,
+    "evaluate_every_steps": 4,
+    "validation_clips": 2,
+    "log_every_steps": 1,
+}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The pipeline of a deployment with a real daemon, code server and run workers."""
+"""The pipeline of a deployment with a real daemon, code server and run workers, and what its runs left."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 
@@ -13,48 +15,77 @@ import dagster as dg
 import pytest
 import yaml
 
+from habla_ml.code_identity import read_code_identity
+from habla_ml.corpus.snapshot import load_latest_snapshot
+from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
-from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.lake.factory import open_store
+from habla_ml.lineage.node import LineageBounds
+from habla_ml.lineage.trace import trace_lineage
+from habla_ml.release.override import sign_override
 from habla_ml.release.published import list_releases
 from habla_ml.settings import load_settings
-from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY
+from habla_ml.training.record import read_training_record
+from habla_ml_tests.defs.conftest import (
+    FULL_EVALUATION,
+    MONDAY,
+    RECIPE,
+    ROOT,
+    TUESDAY,
+    DagsterDeployment,
+    build_tree,
+    find_failure,
+)
 
 DEADLINE_S = 420
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(DEADLINE_S + 180)]
 
 
-@pytest.fixture
-def home(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) -> Path:
-    copytree(two_days, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (tmp_path / "configs").mkdir()
-    tree["automation"] = {"growth_hours": 0.02, "sensor_interval_s": 1}
-    (tmp_path / "configs" / "test.yaml").write_text(yaml.safe_dump(tree))
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, two_days: Path) -> Path:
+    """Return the folder of a deployment whose daemon trained and scored v1, and ended."""
+    folder = Path(copytree(two_days, tmp_path_factory.mktemp("live"), dirs_exist_ok=True))
+    tree = build_tree({"growth_hours": 0.02, "sensor_interval_s": 4})
+    tree["evaluation"] |= FULL_EVALUATION
+    tree["service"] = {"public_url": "https://habla.example"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    (folder / "configs").mkdir()
+    (folder / "configs" / "test.yaml").write_text(yaml.safe_dump(tree))
+    (folder / "home").mkdir()
+    (folder / "home" / "dagster.yaml").write_text((ROOT / "dagster_home" / "dagster.yaml").read_text())
     # One process creates the storage: two at once can give Dagster's SQLite storage two heads.
-    with dg.DagsterInstance.from_config(str(tmp_path / "home")):
-        pass
-    return tmp_path
+    with dg.DagsterInstance.from_config(str(folder / "home")) as instance:
+        run_daemon_until_trained(folder, instance)
+    return folder
 
 
-@pytest.fixture
-def daemon(home: Path) -> Iterator[subprocess.Popen]:
+def run_daemon_until_trained(folder: Path, instance: dg.DagsterInstance) -> None:
+    """Run the daemon of a deployment until its training job is finished; a failed run is an error."""
     environment = {
         **os.environ,
-        "DAGSTER_HOME": str(home / "home"),
-        "HABLA_CONFIGS": str(home / "configs"),
+        "DAGSTER_HOME": str(folder / "home"),
+        "HABLA_CONFIGS": str(folder / "configs"),
         "HABLA_PROFILE": "test",
     }
-    with (home / "daemon.log").open("wb") as log:
+    log, deadline = folder / "daemon.log", time.monotonic() + DEADLINE_S
+    with log.open("wb") as out:
         process = subprocess.Popen(
             [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", ROOT / "workspace.yaml"],
             env=environment,
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=out,
             start_new_session=True,
         )
-        yield process
+    try:
+        while not any(run.is_finished for run in list_runs(instance, "train_and_release")):
+            alive = process.poll() is None and time.monotonic() < deadline
+            assert alive, log.read_text()[-5000:]
+            failed = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=1)
+            assert not failed, f"{failed[0].job_name}: {log.read_text()[-5000:]}"
+            time.sleep(2)
+    finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
@@ -63,26 +94,69 @@ def daemon(home: Path) -> Iterator[subprocess.Popen]:
             process.wait(10)
 
 
-def runs_of(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
+def list_runs(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
     return list(instance.get_runs(filters=dg.RunsFilter(job_name=job)))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(DEADLINE_S + 60)
-def test_the_daemon_ingests_new_days_and_trains_and_evaluates_a_version(home, daemon):
-    deadline = time.monotonic() + DEADLINE_S
-    with dg.DagsterInstance.from_config(str(home / "home")) as instance:
-        while not (done := [r for r in runs_of(instance, "train_and_release") if r.is_finished]):
-            alive = daemon.poll() is None and time.monotonic() < deadline
-            assert alive, (home / "daemon.log").read_text()[-5000:]
-            failed = [run for run in instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
-            assert not failed, f"{failed[0].job_name}: {(home / 'daemon.log').read_text()[-5000:]}"
-            time.sleep(1)
-        assert done[0].status == dg.DagsterRunStatus.SUCCESS
-        assert {run.tags["dagster/partition"] for run in runs_of(instance, "ingest_day")} == {MONDAY, TUESDAY}
-        assert instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
+@pytest.fixture(scope="module")
+def trained(home: Path) -> Iterator[DagsterDeployment]:
+    """Return the deployment without its daemon."""
     settings = load_settings(home / "configs" / "test.yaml", {})
-    comparison = read_stored_comparison(open_lake(settings.lake, settings.work_folder / "cache"), "v1")
+    with dg.DagsterInstance.from_config(str(home / "home")) as instance:
+        yield DagsterDeployment(home, settings, build_definitions(settings), instance)
+
+
+def test_the_daemon_ingests_new_days_and_trains_and_evaluates_a_version(trained):
+    (run,) = list_runs(trained.instance, "train_and_release")
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    days = {run.tags["dagster/partition"] for run in list_runs(trained.instance, "ingest_day")}
+    assert days == {MONDAY, TUESDAY}
+    assert trained.instance.get_dynamic_partitions(MODEL_VERSIONS) == ["v1"]
+    comparison = read_stored_comparison(trained.lake(), "v1")
     assert [model.role for model in comparison.models] == ["base", "candidate"]
     # Four steps on few sessions give no release: a normal outcome, and the channel stays empty.
+    assert trained.metadata("cdn_release", "v1")["released"] is False
+    settings = trained.settings
     assert list_releases(open_store(settings.release.store), settings.release.channel) == []
+
+
+def test_the_metadata_have_figures_plots_and_links(trained):
+    checkpoint, report = trained.metadata("fine_tuned_checkpoint", "v1"), trained.metadata("wer_report", "v1")
+    assert checkpoint["steps"] == 4
+    assert checkpoint["loss"].startswith("![training loss](data:image/png")
+    assert report["clips decoded now"] > 0
+    assert report["page"] == "https://habla.example/reports/v1"
+    for asset in (checkpoint, report):
+        assert asset["lineage"] == "`habla-ml lineage v1`"
+    assert checkpoint["snapshot"] == report["provenance"]["snapshot_id"]
+    assert checkpoint["code"] == str(read_code_identity())
+    assert report["WER with intervals"].startswith("![WER](data:image/png")
+    assert trained.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
+    (decoded,) = [line for line in report["export formats"].splitlines() if "coreml, float16" in line]
+    assert "coreml, as phone" in decoded
+    assert "(interpreter)" in decoded
+
+
+def test_scoring_and_training_again_do_no_work(trained):
+    before, checkpoint = read_stored_comparison(trained.lake(), "v1"), trained.metadata("fine_tuned_checkpoint", "v1")
+    for asset in ("wer_report", "fine_tuned_checkpoint"):
+        result = trained.materialize(asset, "v1")
+        assert result.success, f"{asset}: {find_failure(result)}"
+    assert trained.metadata("wer_report", "v1")["clips decoded now"] == 0
+    assert read_stored_comparison(trained.lake(), "v1") == before
+    again = trained.metadata("fine_tuned_checkpoint", "v1")
+    assert again["checkpoint_tree"] == checkpoint["checkpoint_tree"]
+
+
+def test_a_release_by_a_persons_decision_names_its_ancestors(trained):
+    lake, settings = trained.lake(), trained.settings
+    reason = "It is the only version that this test trains."
+    sign_override(lake, "v1", "Ana Ruiz", reason, datetime.now(UTC), partial(decide, settings=settings.promotion))
+    assert trained.materialize("cdn_release", "v1").success
+    released, record = trained.metadata("cdn_release", "v1"), read_training_record(lake, "v1")
+    assert (released["released"], released["checkpoint"]) == (True, record.tree)
+    assert released["lineage"] == f"`habla-ml lineage {released['version']}`"
+    assert released["snapshot of the training"] == load_latest_snapshot(lake).id
+    assert released["code of the training"] == released["code of the release"] == str(read_code_identity())
+    found = trace_lineage(lake, open_store(settings.release.store), released["version"], LineageBounds())
+    assert found.roots[0].below[0].details["record"] == released["training record"]

@@ -19,7 +19,7 @@ from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake.table import read_parquet
 from habla_ml.settings import load_settings
-from habla_ml_tests.defs.conftest import MONDAY, ROOT, TUESDAY, DagsterDeployment
+from habla_ml_tests.defs.conftest import FULL_EVALUATION, MONDAY, ROOT, TUESDAY, DagsterDeployment
 
 SPOKEN_WORD = "zarzaparrilla"
 """A word in every human and machine text, so that a part of a text is found too."""
@@ -32,6 +32,7 @@ def tree(tree: dict) -> dict:
     """Return a profile with enrolled people and tables, and with bounds that put rows into every table of examples."""
     return {
         **tree,
+        "evaluation": {**tree["evaluation"], **FULL_EVALUATION},
         "corpus": {
             "conventions": str(ROOT / "configs" / "conventions" / "orthographic-v3.yaml"),
             "speakers": "people.yaml",
