@@ -108,6 +108,8 @@ def _quantise_to_int8(path: Path, scratch: Path) -> None:
     """Store int8 weights; onnxruntime quantises the activations of each call ("dynamic quantisation")."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # It advises each time to run its own optimiser first; the exported programs are optimised already.
+    logging.getLogger().addFilter(lambda record: "pre-processing before quantization" not in record.getMessage())
     source = path.rename(scratch / path.name)
     quantize_dynamic(source, path, weight_type=QuantType.QUInt8)
     source.unlink()
