@@ -55,6 +55,7 @@ def test_an_update_killed_at_any_file_call_leaves_a_whole_model(tmp_path: Path, 
     assert states == {"first": {None, "v1"}, "next": {"v1", "v2"}, "rollback": {"v1", "v2"}}[kind]
 
 
+@pytest.mark.slow
 def test_updates_killed_at_any_moment_leave_a_whole_model(tmp_path: Path) -> None:
     counted = kill_updates(tmp_path, kills=20, draw=random.Random(7))
     assert counted.kills == 20

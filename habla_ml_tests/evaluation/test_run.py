@@ -97,6 +97,7 @@ def test_an_invalid_spec_is_refused_with_the_valid_options(settings: Settings, t
         parse_model_spec(text, settings)
 
 
+@pytest.mark.slow
 def test_a_comparison_uses_the_clips_without_speech_of_a_release(
     settings: Settings, table: Path, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def test_files_that_the_hub_leaves_out_are_noticed(hub_releases: HubReleases, mo
     assert hub_releases.repository.tags == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["folder", "branch"])
 def test_a_run_killed_before_any_request_is_finished_by_the_next_one(
     hub_releases: HubReleases, layout: str, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ def test_an_operation_for_devices_documents_the_missing_token(document: dict[str
             assert "401" in operation["responses"], operation["operationId"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_enrolled", [False, True])
 def test_generated_requests_get_what_the_document_says(tmp_path: Path, is_enrolled: bool) -> None:
     many = 1_000_000_000

@@ -47,6 +47,7 @@ def run_python(project: Path, code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", EXTENSION_POINTS, ids=lambda point: point.kind)
 def test_an_extension_names_at_most_one_file_besides_its_registry(point) -> None:
     counts = {
@@ -56,6 +57,7 @@ def test_an_extension_names_at_most_one_file_besides_its_registry(point) -> None
     assert min(counts.values()) <= 2, counts
 
 
+@pytest.mark.slow
 def test_a_new_metric_appears_in_the_comparison_the_scoreboard_and_the_report(project: Path) -> None:
     add_extension(
         project,

@@ -76,6 +76,7 @@ def stop_at_step_5(progress: Progress) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_is_divided_and_a_resumed_run_remembers_it(training: FaultyTraining) -> None:
     training.hook = allocate_too_much_above(2)
     with pytest.raises(KeyboardInterrupt):
@@ -91,6 +92,7 @@ def test_a_batch_that_is_too_large_is_divided_and_a_resumed_run_remembers_it(tra
     assert not list(training.folder.glob("*/remedies.json"))
 
 
+@pytest.mark.slow
 def test_a_memory_too_small_for_one_clip_ends_the_run_with_advice(training: FaultyTraining) -> None:
     training.hook = allocate_too_much_above(0)
     with pytest.raises(TrainingError, match=r"too small for a single clip; set gradient_checkpointing"):
@@ -157,6 +159,7 @@ def test_a_loss_that_is_not_finite_restores_the_checkpoint_once_with_a_lower_rat
     assert [rates[step] for step in (3, 4, 5, 6)] == pytest.approx([1.25e-3, 0.9375e-3, 0.625e-3, 0.3125e-3])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_twice_ends_the_run_with_the_reason(training: FaultyTraining) -> None:
     training.hook = poison_pass(training, 4, 6)
     with pytest.raises(
