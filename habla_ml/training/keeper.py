@@ -27,8 +27,6 @@ from habla_ml.training.lease import HeldLease, hold_lease, read_unfinished_train
 from habla_ml.training.remedies import Remedies
 from habla_ml.training.termination import TerminationNotice, watch_termination
 
-_NO_BOUNDS = CheckpointBounds()
-
 
 class TrainingKeeper:
     """The lease on one training and its checkpoints in the lake."""
@@ -67,9 +65,7 @@ class TrainingKeeper:
         except (LakeError, TrainingLeasedError) as error:
             self._report(f"a checkpoint of the finished training stays in the lake until a cleanup: {error}")
 
-    def build_callback(
-        self, checkpoints: Path, remedies: Remedies, n_best: int, bounds: CheckpointBounds = _NO_BOUNDS
-    ) -> Any:
+    def build_callback(self, checkpoints: Path, remedies: Remedies, n_best: int, bounds: CheckpointBounds) -> Any:
         """Return a callback of the trainer that stores checkpoints, with the weights of the `n_best` best validations.
 
         It comes after the callback that stamps checkpoints.

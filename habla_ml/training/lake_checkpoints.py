@@ -35,7 +35,7 @@ from habla_ml.training.lease import (
 )
 from habla_ml.training.remedies import Remedies, write_remedies
 
-_RESUME_FILES: Final = ("optimizer*", "scheduler*", "scaler*", "rng_state*")
+_RESUME_FILES: Final = ("optimizer*", "scheduler*", "scaler*")
 """Files of a checkpoint that only its next step needs."""
 _LARGE_SUFFIXES: Final = {".safetensors", ".pt", ".pth", ".bin"}
 """Files that are deleted at once. The others are small; a cleanup deletes them."""

@@ -24,13 +24,12 @@ def predict(
     """
     decoder_input_ids = inputs["decoder_input_ids"]
     n_frames, positions = features.shape[-1], decoder_input_ids.shape[-1]
-    is_silent = inputs["labels"][:, 0] == (IGNORED_LABEL if no_speech_id is None else no_speech_id)
     with limit_encoder_window(model.get_encoder(), n_frames):
         encoded = model.get_encoder()(features)
         logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
         # A hypothesis of twice the length of the longest label is wrong in any case.
         ids = model.generate(encoder_outputs=encoded, max_length=min(MAX_DECODER_POSITIONS, 2 * positions + 8))
-        if no_speech_id is not None and bool(is_silent.any()):
-            served = find_silent_clips(model, encoded, decoder_input_ids[:, :PROMPT_POSITIONS], ids, no_speech_id)
-            ids = ids.masked_fill((is_silent & served)[:, None], IGNORED_LABEL)
+        if no_speech_id is not None and (is_non_speech := inputs["labels"][:, 0] == no_speech_id).any():
+            is_silent = find_silent_clips(model, encoded, decoder_input_ids[:, :PROMPT_POSITIONS], ids, no_speech_id)
+            ids = ids.masked_fill((is_non_speech & is_silent)[:, None], IGNORED_LABEL)
     return logits, ids

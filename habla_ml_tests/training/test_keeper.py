@@ -17,6 +17,7 @@ from transformers import TrainerControl
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import TrainingInterruptedError, TrainingLeasedError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.training.checkpoint_bounds import CheckpointBounds
 from habla_ml.training.keeper import keep_training
 from habla_ml.training.lease import CLOCK_SKEW_S, hold_lease, list_unfinished_trainings
 from habla_ml.training.recipe import Recipe
@@ -103,7 +104,7 @@ def test_a_trainer_that_lost_its_lease_stops_and_publishes_nothing(
 
 def test_a_model_that_has_diverged_is_not_stored(lake: Lake, tmp_path: Path) -> None:
     with keep_training(lake, "v1", 0.0, make_identity(), tmp_path, lambda _: None) as keeper:
-        callback = keeper.build_callback(tmp_path / "checkpoints", Remedies(), 1)
+        callback = keeper.build_callback(tmp_path / "checkpoints", Remedies(), 1, CheckpointBounds())
         for value, is_stored in ((1.0, True), (float("nan"), False), (float("inf"), False)):
             model, control = torch.nn.Linear(2, 2), TrainerControl()
             torch.nn.init.constant_(model.bias, value)
