@@ -42,7 +42,6 @@ def write_checkpoint(checkpoints: Path, step: int) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text(f"weights {step}")
     (folder / "optimizer.pt").write_text(f"moments {step}")
-    (folder / "rng_state.pth").write_text(f"random state {step}")
     (folder / "config.json").write_text('{"same": "in every checkpoint"}')
     (folder / "trainer_state.json").write_text('{"log_history": []}')
     stamp_checkpoint(folder, CheckpointStamp(identity=IDENTITY, step=step, elapsed_s=float(step), stopped=False))
@@ -58,7 +57,7 @@ def store_checkpoint(store: CheckpointStore, checkpoints: Path, step: int, *best
 
 def list_large_contents(lake: Lake) -> set[str]:
     contents = (lake.get_bytes(each) for each in lake.list_object_ids())
-    return {each.decode() for each in contents if each.startswith((b"weights", b"moments", b"random"))}
+    return {each.decode() for each in contents if each.startswith((b"weights", b"moments"))}
 
 
 def test_the_latest_checkpoint_and_the_best_weights_replace_those_before(
@@ -66,11 +65,11 @@ def test_the_latest_checkpoint_and_the_best_weights_replace_those_before(
 ) -> None:
     store, checkpoints = CheckpointStore(lake, lease, tmp_path / "stored"), tmp_path / "checkpoints"
     expected = {
-        (4,): {"weights 4", "moments 4", "random state 4"},
-        (8, 8): {"weights 8", "moments 8", "random state 8"},
-        (12, 8): {"weights 8", "weights 12", "moments 12", "random state 12"},
-        (16, 16, 8): {"weights 8", "weights 16", "moments 16", "random state 16"},
-        (20, 16): {"weights 16", "weights 20", "moments 20", "random state 20"},
+        (4,): {"weights 4", "moments 4"},
+        (8, 8): {"weights 8", "moments 8"},
+        (12, 8): {"weights 8", "weights 12", "moments 12"},
+        (16, 16, 8): {"weights 8", "weights 16", "moments 16"},
+        (20, 16): {"weights 16", "weights 20", "moments 20"},
     }
     for (step, *best_steps), contents in expected.items():
         for each in {step, *best_steps}:
@@ -127,7 +126,7 @@ def test_weights_that_a_published_version_shares_with_a_checkpoint_stay(
     store_checkpoint(store, checkpoints, 4, 4)
     write_checkpoint(checkpoints, 8)
     store_checkpoint(store, checkpoints, 8, 8)
-    assert list_large_contents(lake) == {"weights 4", "weights 8", "moments 8", "random state 8"}
+    assert list_large_contents(lake) == {"weights 4", "weights 8", "moments 8"}
 
 
 def test_a_lake_that_fails_is_tried_again_and_keeps_the_checkpoint_before(
