@@ -36,7 +36,7 @@ from habla_ml.evaluation.comparison.speed_measurement import describe_machine, m
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.comparison.test_set_reuse import measure_reuse, record_looks
 from habla_ml.evaluation.comparison.test_speech import TEST, TestSpeech, exclude_sealed, load_test_speech
-from habla_ml.evaluation.metrics.alignments import read_alignments
+from habla_ml.evaluation.metrics.alignments import Alignments, read_alignments
 from habla_ml.evaluation.metrics.domain_vocabulary import load_domain_vocabulary
 from habla_ml.evaluation.metrics.inputs import OptionalMeasurements
 from habla_ml.evaluation.metrics.non_speech import build_non_speech_set
@@ -102,7 +102,9 @@ def run_evaluation(
     comparison = _add_provenance(measured.comparison, measurements, general)
     newly_decoded = measured.newly_decoded
     if candidate is not None:
-        comparison = _add_candidate_measurements(lake, settings, speech, candidate, comparison, progress)
+        comparison = _add_candidate_measurements(
+            lake, settings, speech, measurements.alignments, candidate, comparison, progress
+        )
         if parent_version(candidate.name) is None:  # a replicate is compared with its version only
             comparison, more = _add_versions(lake, settings, speech, comparison, progress)
             newly_decoded += more
@@ -233,6 +235,7 @@ def _add_candidate_measurements(
     lake: Lake,
     settings: Settings,
     speech: TestSpeech,
+    alignments: Alignments | None,
     candidate: EvaluatedModel,
     comparison: Comparison,
     progress: Progress,
@@ -256,7 +259,7 @@ def _add_candidate_measurements(
                 lake, load_conventions(settings.corpus.conventions), settings.evaluation
             ),
             "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
-            "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress),
+            "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress, alignments),
             "formats": _measure_formats(lake, settings, speech, candidate, progress),
             "seeds": measure_seed_spread(lake, siblings, comparison, progress),
             "diarisation": diarisation,

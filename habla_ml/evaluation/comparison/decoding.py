@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.evaluation.metrics.alignments import is_aligned
+from habla_ml.evaluation.metrics.alignments import get_marked_words
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.lake import Lake
 from habla_ml.settings import EvaluationSettings
@@ -83,7 +83,7 @@ def decode_sets(
     timed: list[Hypothesis] = []
     alignments = measurements.alignments
     if alignments is not None and isinstance(options, DecodingOptions) and _has_word_times(options):
-        aligned = (each for each in test() if is_aligned(alignments, each.segment_id, each.audio_sha256))
+        aligned = (each for each in test() if get_marked_words(alignments, each.segment_id, each.audio_sha256))
         timed = decode(aligned, options.model_copy(update={"word_times": True}))
     return DecodedModel(
         name=model.name,

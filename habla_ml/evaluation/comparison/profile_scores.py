@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
 
+import numpy as np
+from numpy.typing import NDArray
+
 from habla_ml.corpus.snapshot import TranscribedSegment, Utterance
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel, Progress, make_progress_callback
 from habla_ml.evaluation.frozen_record import EvaluationRecord
+from habla_ml.evaluation.metrics.alignments import Alignments, get_marked_words
+from habla_ml.evaluation.metrics.word_timing import EdgeError, summarise_edges
 from habla_ml.evaluation.scoring.alignment import ErrorCounts, score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ErrorRate, compute_rate, stack_counts
@@ -33,6 +38,10 @@ class ProfileScore(EvaluationRecord):
     """WER minus that of the deciding profile on the same clips, in points: above 0 is worse."""
     empty: int
     """Clips without text."""
+    segment_ends: EdgeError | None = None
+    """End of the last segment against the end of the last marked word; None without timestamps or marked words."""
+    timed_clips: int = 0
+    """Clips behind `segment_ends`."""
 
 
 class ProfileScores(EvaluationRecord):
@@ -54,6 +63,7 @@ def measure_profiles(
     test: Callable[[], Iterable[Utterance]],
     settings: EvaluationSettings,
     progress: Progress,
+    alignments: Alignments | None = None,
 ) -> ProfileScores | None:
     """Decode the test set, or a random sample of it, with the candidate under every profile.
 
@@ -74,7 +84,7 @@ def measure_profiles(
         log = make_progress_callback(f"{candidate.name} under the profile {name}", progress)
         with closing(open_transcriber(each, candidate.folder, settings.device, settings.cpu_threads)) as transcriber:
             decoded[name] = transcribe_cached(lake, candidate.artefact, transcriber, sample, log)
-    return score_profiles(list(chosen.values()), options, decoded, total, settings)
+    return score_profiles(list(chosen.values()), options, decoded, total, settings, alignments)
 
 
 def score_profiles(
@@ -83,9 +93,14 @@ def score_profiles(
     decoded: Mapping[str, Sequence[Hypothesis]],
     test_clips: int,
     settings: EvaluationSettings,
+    alignments: Alignments | None = None,
 ) -> ProfileScores:
-    """Score the hypotheses of each profile, the deciding one first, with paired intervals over sessions."""
+    """Score the hypotheses of each profile, the deciding one first, with paired intervals over sessions.
+
+    With manual word times the ends of the segments are scored too, where a profile writes timestamps.
+    """
     resample, counts = resample_word_errors(references, list(decoded.values()), settings)
+    end_errors = [_measure_segment_ends(references, each, alignments or {}) for each in decoded.values()]
     scores = tuple(
         ProfileScore(
             profile=name,
@@ -93,6 +108,8 @@ def score_profiles(
             wer=compute_rate(counts[at], resample, at),
             points=to_interval(resample.point_change(0, at)) if at else None,
             empty=sum(not each.text.strip() for each in hypotheses),
+            segment_ends=summarise_edges(end_errors[at]),
+            timed_clips=len(end_errors[at]),
         )
         for at, (name, hypotheses) in enumerate(decoded.items())
     )
@@ -102,6 +119,21 @@ def score_profiles(
         test_clips=test_clips,
         sessions=len({each.session_id for each in references}),
         scores=scores,
+    )
+
+
+def _measure_segment_ends(
+    references: Sequence[TranscribedSegment], hypotheses: Sequence[Hypothesis], alignments: Alignments
+) -> NDArray[np.float64]:
+    """Return by how many ms the last segment of each clip ends after its last marked word, shape [clips with both]."""
+    ends_s = {each.audio_sha256: each.segments_s[1] for each in hypotheses if each.segments_s is not None}
+    return np.array(
+        [
+            1000 * (ends_s[each.audio_sha256] - words[-1].end_s)
+            for each in references
+            if each.audio_sha256 in ends_s
+            and (words := get_marked_words(alignments, each.segment_id, each.audio_sha256))
+        ]
     )
 
 

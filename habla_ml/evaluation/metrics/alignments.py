@@ -54,9 +54,9 @@ def read_alignments(path: Path) -> Alignments:
     return found
 
 
-def is_aligned(alignments: Alignments, segment_id: str, audio_sha256: str) -> bool:
-    """Return whether a clip has an alignment, under its id or its audio."""
-    return segment_id in alignments or audio_sha256 in alignments
+def get_marked_words(alignments: Alignments, segment_id: str, audio_sha256: str) -> tuple[RecognisedWord, ...] | None:
+    """Return the words of a clip by its id or its audio; None without an alignment."""
+    return alignments.get(segment_id) or alignments.get(audio_sha256)
 
 
 def write_alignments(path: Path, alignments: Alignments) -> None:

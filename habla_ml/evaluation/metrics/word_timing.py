@@ -14,7 +14,7 @@ import numpy as np
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.frozen_record import EvaluationRecord
-from habla_ml.evaluation.metrics.alignments import Alignments
+from habla_ml.evaluation.metrics.alignments import Alignments, get_marked_words
 from habla_ml.evaluation.metrics.inputs import DecodedModel, MetricInputs, Reference
 from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.scoring.alignment import match_equal_words
@@ -39,7 +39,7 @@ class UtteranceTiming:
 
 
 class EdgeError(EvaluationRecord):
-    """The errors of word starts, or of word ends."""
+    """The errors of the starts or the ends of words or segments."""
 
     mean_absolute_ms: float
     p95_ms: float
@@ -79,7 +79,7 @@ def measure_word_timing(
         raise EvaluationError(f"none of {len(written)} texts has word times; decode the test set again with word_times")
     timed = []
     for reference in references:
-        manual = alignments.get(reference.segment_id) or alignments.get(reference.audio_sha256)
+        manual = get_marked_words(alignments, reference.segment_id, reference.audio_sha256)
         if manual is not None:
             timed.append(_measure_utterance(reference.session_id, manual, hypotheses[reference.audio_sha256].words))
     return tuple(timed)
@@ -100,8 +100,20 @@ def score_word_timing(timed: Sequence[UtteranceTiming], draws: int, seed: int) -
         matched_words=len(starts),
         mean_absolute_ms=per_edge_us
         and Interval(per_edge_us.low / 1000, per_edge_us.value / 1000, per_edge_us.high / 1000),
-        starts=_summarise_edges(starts),
-        ends=_summarise_edges(ends),
+        starts=summarise_edges(starts),
+        ends=summarise_edges(ends),
+    )
+
+
+def summarise_edges(errors_ms: NDArray[np.float64]) -> EdgeError | None:
+    """Return the summary of errors in ms, shape [edges]; None without any."""
+    if not len(errors_ms):
+        return None
+    absolute = np.abs(errors_ms)
+    return EdgeError(
+        mean_absolute_ms=float(absolute.mean()),
+        p95_ms=float(np.quantile(absolute, 0.95)),
+        bias_ms=float(errors_ms.mean()),
     )
 
 
@@ -150,14 +162,3 @@ def _measure_utterance(
 def _normalise_words(words: Sequence[RecognisedWord]) -> list[tuple[str, RecognisedWord]]:
     """Return each word with its normalised form; a single punctuation mark is no word."""
     return [(key, each) for each in words if (key := normalise_spanish(each.text))]
-
-
-def _summarise_edges(errors_ms: NDArray[np.float64]) -> EdgeError | None:
-    if not len(errors_ms):
-        return None
-    absolute = np.abs(errors_ms)
-    return EdgeError(
-        mean_absolute_ms=float(absolute.mean()),
-        p95_ms=float(np.quantile(absolute, 0.95)),
-        bias_ms=float(errors_ms.mean()),
-    )

@@ -7,7 +7,7 @@ from habla_ml.evaluation.comparison.profile_scores import ProfileScore, ProfileS
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.report import figures
 from habla_ml.evaluation.report.content import ReportContent
-from habla_ml.tables import TextTable
+from habla_ml.tables import TableCell, TextTable
 
 
 def build_serving_section(content: ReportContent) -> Section:
@@ -24,13 +24,14 @@ def build_profile_table(comparison: Comparison) -> TextTable:
     found = comparison.profiles
     return TextTable.of(
         "The candidate under every serving profile",
-        ["Profile", "WER", "difference, points", "clips without text"],
+        ["Profile", "WER", "difference, points", "clips without text", "end of the last segment"],
         [
             [
                 f"{each.profile} (decides)" if found and each.profile == found.deciding else each.profile,
                 figures.share_with_interval(each.wer.interval),
                 figures.points_with_interval(each.points),
                 str(each.empty),
+                _describe_ends(each),
             ]
             for each in (found.scores if found else ())
         ],
@@ -80,6 +81,14 @@ def _describe_cost(comparison: Comparison) -> str:
         f"The cost is the price of the machine, {figures.dollars(price)} an hour, over the audio that it decodes in an hour "
         "where all clips are given at once."
     )
+
+
+def _describe_ends(score: ProfileScore) -> TableCell | str:
+    ends = score.segment_ends
+    if ends is None:
+        return figures.NO_VALUE
+    detail = f"95 % within {ends.p95_ms:.0f}\u00a0ms; {ends.bias_ms:+.0f}\u00a0ms on average; {score.timed_clips} clips"
+    return TableCell(f"{ends.mean_absolute_ms:.0f}\u00a0ms", detail)
 
 
 def _describe_gap(found: ProfileScores, score: ProfileScore) -> str:
