@@ -1,6 +1,7 @@
 """Two processes under torch's own launcher: killed, resumed, and started by Dagster."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import yaml
 
 from habla_ml.defs.models.checkpoint import run_training_process
 from habla_ml.settings import load_settings
-from habla_ml.training.exit_codes import EXIT_KILLED
+from habla_ml.training.exit_codes import EXIT_ENVIRONMENT, EXIT_KILLED
 from habla_ml.training.launch.command import build_command
 from habla_ml.training.recipe import Recipe
 from habla_ml_tests.testing.training_deployment import ROOT, TrainingDeployment, quiet_environment
@@ -42,6 +43,16 @@ def test_a_killed_launcher_or_process_ends_all_and_dagster_resumes_the_training(
     require_ended(workers)
 
     with start(command) as launcher:
+        workers = read_until(launcher, "step 7/12")
+        launcher.terminate()
+        _, problem = launcher.communicate()
+        assert launcher.returncode == EXIT_ENVIRONMENT, problem
+        saved = re.search(r"resumes at step (\d+), which was saved", problem)
+        assert saved, problem
+        assert int(saved[1]) >= 7
+    require_ended(workers)
+
+    with start(command) as launcher:
         workers = read_until(launcher, "step 10/12")
         os.kill(workers[1], signal.SIGKILL)
         assert launcher.wait() == EXIT_KILLED
@@ -64,7 +75,7 @@ def test_a_killed_launcher_or_process_ends_all_and_dagster_resumes_the_training(
 
 
 def start(command: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=quiet_environment())
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet_environment())
 
 
 def read_until(launcher: "subprocess.Popen[str]", prefix: str) -> dict[int, int]:
