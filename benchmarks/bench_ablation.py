@@ -28,6 +28,8 @@ from bench_demo_seeds import DemoExperiment, load_experiment, make_experiment
 
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.demo.lessons import PEOPLE_SEED
+from habla_ml.evaluation.comparison.profile_scores import ProfileScore, score_profiles, select_clips
+from habla_ml.evaluation.metrics.alignments import read_alignments
 from habla_ml.evaluation.metrics.non_speech import make_built_in_clips
 from habla_ml.evaluation.scoring.alignment import score_utterances
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
@@ -37,9 +39,21 @@ from habla_ml.settings import load_settings
 from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import Recipe, load_recipe
 from habla_ml.training.train import train_version
+from habla_ml.transcription.serving_profiles import build_profile_options
 
 REFERENCE = "reference"
 DRAWS = 10_000
+PROFILE_CLIPS = 60
+MEANS = {
+    "general_wer": ".1%",
+    "invented": ".0%",
+    "habla_wer": ".1%",
+    "phone_wer": ".1%",
+    "phone_end_ms": ".0f",
+    "hours": ".2f",
+    "cpu_s": ".0f",
+}
+"""Columns of the table that are means over seeds: field of `Run` → format."""
 ADAPTERS = {
     "r": 16,
     "alpha": 32,
@@ -94,6 +108,12 @@ class Run:
     hours: float
     """Hours of the clips of all steps."""
     cpu_s: float
+    phone_wer: float
+    """WER of `PROFILE_CLIPS` test clips under the phone's profile, which decodes with timestamps."""
+    habla_wer: float
+    """Of the same clips under the deciding profile."""
+    phone_end_ms: float | None
+    """Mean absolute error of the last segment's end on the phone."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +143,6 @@ class Ablation:
         """Return the demo's recipe with the changes of a configuration, and a length by the audio alone."""
         recipe = load_recipe(Path(__file__).resolve().parent.parent / "configs" / "recipes" / "demo-full.yaml")
         length = {"epochs": epochs, "min_steps": None, "max_steps": None, "seed": recipe.seed + seed}
-        if "timestamps_share" in Recipe.model_fields:
-            length["timestamps_share"] = 0.0
         changed = {**recipe.model_dump(), "evaluate_every_steps": 1_000_000, **length, **CONFIGURATIONS[name]}
         return Recipe.model_validate(changed)
 
@@ -162,7 +180,9 @@ class Ablation:
         checkpoint = checkout_artefact(lake, record.tree, settings.work_folder)
         silent = tuple(make_built_in_clips(seed=0, takes=2))
         clips = [*experiment.test, *experiment.general, *silent]
-        texts = experiment.decode(version, record.tree, checkpoint, clips)
+        decoded = experiment.decode(version, record.tree, checkpoint, clips)
+        texts = [each.text for each in decoded]
+        habla, phone = self._score_profiles(version, record.tree, checkpoint)
         n_test, n_silent = len(experiment.test), len(silent)
         words = _count(experiment.test, texts[:n_test])
         general = _count(experiment.general, texts[n_test:-n_silent])
@@ -178,7 +198,20 @@ class Ablation:
             record.steps,
             record.processed_hours,
             cpu_s,
+            float(phone.wer.value),
+            float(habla.wer.value),
+            phone.segment_ends.mean_absolute_ms if phone.segment_ends else None,
         )
+
+    def _score_profiles(self, version: str, tree: str, checkpoint: Path) -> tuple[ProfileScore, ...]:
+        experiment = self.open_experiment()
+        evaluation = experiment.settings.evaluation
+        total, chosen = select_clips(experiment.test, PROFILE_CLIPS)
+        clips = [each for each in experiment.test if each.segment_id in chosen]
+        options = {name: build_profile_options(name, evaluation) for name in ("habla", "phone")}
+        decoded = {name: experiment.decode(version, tree, checkpoint, clips, each) for name, each in options.items()}
+        marked = None if evaluation.alignments is None else read_alignments(evaluation.alignments)
+        return score_profiles(clips, options, decoded, total, evaluation, marked).scores
 
 
 def _count(utterances: Any, texts: list[str]) -> list[Any]:
@@ -208,21 +241,29 @@ def format_table(runs: Mapping[str, Mapping[int, Run]], sessions: list[str]) -> 
     """Return a Markdown table with one row for each configuration."""
     rows = [
         "| configuration | seeds | WER | difference from the reference, points (95 %) | deletions | general Spanish | "
-        "silent clips with text | audio, h | CPU s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "silent clips with text | as Habla, sample | as the phone, same sample | end on the phone, ms | audio, h | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, by_seed in runs.items():
         found = list(by_seed.values())
         n_words = sum(sum(each.words) for each in found)
         compared = None if name == REFERENCE else estimate_difference(by_seed, runs.get(REFERENCE, {}), sessions)
         points = "–" if compared is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * each for each in compared))
-        rows.append(
-            f"| {name} | {len(found)} | {sum(sum(each.errors) for each in found) / n_words:.1%} | {points} | "
-            f"{sum(sum(each.deletions) for each in found) / n_words:.1%} | {np.mean([each.general_wer for each in found]):.1%} | "
-            f"{np.mean([each.invented for each in found]):.0%} | {np.mean([each.hours for each in found]):.2f} | "
-            f"{np.mean([each.cpu_s for each in found]):.0f} |"
-        )
+        cells = [
+            name,
+            str(len(found)),
+            f"{sum(sum(each.errors) for each in found) / n_words:.1%}",
+            points,
+            f"{sum(sum(each.deletions) for each in found) / n_words:.1%}",
+            *(_format_mean(found, key, form) for key, form in MEANS.items()),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _format_mean(runs: list[Run], key: str, form: str) -> str:
+    values = [value for each in runs if (value := getattr(each, key)) is not None]
+    return format(np.mean(values), form) if values else "–"
 
 
 def main() -> int:
@@ -239,8 +280,6 @@ def main() -> int:
     runs: dict[str, dict[int, Run]] = defaultdict(dict)
     for seed in range(chosen.seeds):
         for name in chosen.only or CONFIGURATIONS:
-            if "timestamps_share" in CONFIGURATIONS[name] and "timestamps_share" not in Recipe.model_fields:
-                continue
             if chosen.table and not ablation.get_path(name, seed).exists():
                 continue
             runs[name][seed] = ablation.run(name, seed)

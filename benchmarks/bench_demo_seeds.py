@@ -42,13 +42,14 @@ from habla_ml.training.extra_speech import read_extra_speech
 from habla_ml.training.recipe import load_recipe
 from habla_ml.training.record import TrainingRecord
 from habla_ml.training.train import train_version
-from habla_ml.transcription.engine import Clip
+from habla_ml.transcription.engine import Clip, Hypothesis
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
 from habla_ml.transcription.open import open_transcriber
 from habla_ml.transcription.options import DecodingOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWS = 10_000
+_AS_SERVED = DecodingOptions()
 FEWER_THAN_BASE, FEWER_THAN_V1, BETTER_WITH, GENERAL_LOSS = 0.30, 0.15, 0.8, 0.02
 
 
@@ -87,17 +88,25 @@ class DemoExperiment:
 
     def score(self, owner: str, identity: str, checkpoint: Path) -> tuple[SetErrors, SetErrors]:
         """Convert a checkpoint; return its errors on the test set and on general Spanish."""
-        texts = self.decode(owner, identity, checkpoint, [*self.test, *self.general])
+        decoded = self.decode(owner, identity, checkpoint, [*self.test, *self.general])
+        texts = [each.text for each in decoded]
         return _count_errors(self.test, texts[: len(self.test)]), _count_errors(self.general, texts[len(self.test) :])
 
-    def decode(self, owner: str, identity: str, checkpoint: Path, clips: Sequence[Clip]) -> list[str]:
-        """Convert a checkpoint and decode clips with it as served."""
+    def decode(
+        self,
+        owner: str,
+        identity: str,
+        checkpoint: Path,
+        clips: Sequence[Clip],
+        options: DecodingOptions = _AS_SERVED,
+    ) -> list[Hypothesis]:
+        """Convert a checkpoint and decode clips with it, by default as served."""
         work, source = self.settings.work_folder, SourceCheckpoint(identity, lambda: checkpoint)
         name = f"models/{owner}/ctranslate2"
         exported = publish_export(self.lake, name, CTRANSLATE2, source, ExportOptions("int8"), work, lambda _: None)
         tree = exported.artefact
-        with closing(open_transcriber(DecodingOptions(), checkout_artefact(self.lake, tree, work))) as transcriber:
-            return [each.text for each in transcribe_cached(self.lake, tree, transcriber, clips)]
+        with closing(open_transcriber(options, checkout_artefact(self.lake, tree, work))) as transcriber:
+            return transcribe_cached(self.lake, tree, transcriber, clips)
 
     def draw_probability_of_better(self, ours: SetErrors, peer: SetErrors) -> float:
         """Return the share of bootstrap draws over sessions in which `ours` has fewer errors."""

@@ -106,6 +106,7 @@ def open_phone(url: str, tmp_path: Path) -> DeviceClient:
     return DeviceClient(url, tmp_path / "phone", "1.4.0", BackOff(attempts=2))
 
 
+@pytest.mark.slow
 def test_an_app_from_enrolment_to_withdrawal(server: ServeProcess, pipeline: ServedPipeline, tmp_path: Path) -> None:
     with open_phone(server.url, tmp_path) as phone:
         phone.enrol(pipeline.make_code())

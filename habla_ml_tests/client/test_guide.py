@@ -20,6 +20,7 @@ from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 from habla_ml_tests.testing.served_deployment import serve_deployment
 
 
+@pytest.mark.slow
 def test_the_guide_s_examples_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

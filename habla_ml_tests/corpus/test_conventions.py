@@ -131,6 +131,7 @@ def test_a_text_of_any_length_is_read_at_once() -> None:
         assert conventions.read("sí " * (LONGEST_TYPED_CHARS // 3)).problem is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(V1.parent.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_patterns_take_a_time_in_proportion_to_the_text(path: Path) -> None:
     """A text that is 15 times longer would take 200 times as long by a quadratic pattern, some seconds in all."""

@@ -40,6 +40,7 @@ def run(monitored_deployment, instance):
     return {name: value.value for name, value in materialised.metadata.items()}, checks
 
 
+@pytest.mark.slow
 def test_drift_fails_the_check_and_sends_one_alert(school_with_webhook, webhook, instance):
     school_with_webhook.simulate_week(0, ERROR_RATE)
     school_with_webhook.simulate_week(1, ERROR_RATE)
@@ -64,6 +65,7 @@ def test_drift_fails_the_check_and_sends_one_alert(school_with_webhook, webhook,
     assert posted["key"] == "drift/v1/2026-02-23"
 
 
+@pytest.mark.slow
 def test_a_failed_delivery_keeps_the_record_and_is_retried_by_the_next_run(school_with_webhook, webhook, instance):
     for week in range(3):
         school_with_webhook.simulate_week(week, 0.7)

@@ -138,6 +138,7 @@ def test_a_restarted_daemon_sees_which_processes_live(launch, home, monkeypatch)
     assert [each.name for each in locks.iterdir()] == [new.run_id]
 
 
+@pytest.mark.slow
 def test_a_run_stops_on_request_from_another_process(launch, home):
     run = launch()
     with dg.DagsterInstance.from_config(str(home)) as web_server:
@@ -145,6 +146,7 @@ def test_a_run_stops_on_request_from_another_process(launch, home):
     run.wait_for_status(dg.DagsterRunStatus.CANCELED)
 
 
+@pytest.mark.slow
 def test_a_process_that_ignores_the_request_is_killed(launch, monkeypatch):
     monkeypatch.setattr(run_launcher, "KILL_AFTER_S", 0.5)
     run = launch(ignore_interrupts=True)

@@ -41,6 +41,7 @@ def count_requests_of_ticks(root: Path, s3_endpoint: str, days: int) -> dict[str
             return [{sensor: tick(sensor) for sensor in SENSORS} for _ in range(2)][1]
 
 
+@pytest.mark.slow
 def test_a_tick_without_news_reads_no_pointer_of_a_day(
     tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from habla_ml.inbox.database import open_database
@@ -19,6 +20,7 @@ from habla_ml_tests.testing.forked_workers import ForkedWorkers
 PAGE = (PROJECT / "docs" / "upload_api.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_commands_record_a_consent_store_a_clip_and_its_correction_and_withdraw(tmp_path: Path) -> None:
     database = open_database(write_settings(tmp_path, consent={"documents": str(PROJECT / "configs" / "consents")}))
     code = create_enrolment_code(database, "a phone", datetime.now(UTC), timedelta(hours=1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.comparison.test_speech import load_test_speech
@@ -44,6 +46,7 @@ def evaluate(lake: Lake, settings: Settings, version: str) -> Evaluation:
     return run_evaluation(lake, settings, speech, models, lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_report_on_a_grown_test_set_has_every_version_on_it(tmp_path: Path) -> None:
     settings = make_review_settings(tmp_path)
     off = {"non_speech_takes": 0, "parity_clips": 0, "profile_clips": 0, "speed_clips": 0, "bootstrap_draws": 200}

@@ -88,6 +88,7 @@ def test_a_missing_driver_is_named_with_its_installation(
         open_database(write_settings(tmp_path, service={"database": address}))
 
 
+@pytest.mark.slow
 def test_a_server_that_crashed_has_what_was_committed_and_is_used_again(
     database: Database, postgres_server: PostgresServer
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_replaced_and_a_deleted_value_are_invalidated_and_a_new_one_under_its_
     assert _list_paths(cloudfront, distribution) == expected
 
 
+@pytest.mark.slow
 def test_a_value_that_another_writer_moved_is_not_invalidated(
     s3_client: S3Client, cloudfront: Any, distribution: str
 ) -> None:

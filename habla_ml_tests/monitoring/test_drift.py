@@ -23,6 +23,7 @@ def weeks_until_alarm(
     return next((at + 1 for at, state in enumerate(detect_drift(weeks, bound)) if state.alarm), most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 @pytest.mark.parametrize("bound", [50, 200])
 def test_the_false_alarm_rate_is_at_most_the_bound(correlation: float, bound: int) -> None:

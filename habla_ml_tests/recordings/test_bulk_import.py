@@ -90,6 +90,7 @@ def test_a_killed_import_completes_on_the_next_run_and_leaves_no_process(tmp_pat
     assert list_object_names(whole) == list_object_names(workspace)
 
 
+@pytest.mark.slow
 def test_a_failed_day_is_reported_and_the_other_days_are_imported(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     fill_recordings(workspace)
@@ -106,6 +107,7 @@ def test_a_failed_day_is_reported_and_the_other_days_are_imported(tmp_path: Path
     assert ([each.day for each in again.imported], again.failed, again.unchanged_days) == ([DAYS[4]], (), 11)
 
 
+@pytest.mark.slow
 def test_an_import_equals_the_ingest_of_each_day_and_skips_early_days(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "a", recordings={"first_day": DAYS[2]})
     one_by_one = make_workspace(tmp_path / "b")

@@ -83,6 +83,7 @@ def test_two_releases_and_a_rollback_at_once_leave_a_whole_channel(
         assert read_whole_channel(new_store()).current.model_version == "v4"
 
 
+@pytest.mark.slow
 def test_two_people_who_react_to_one_incident_go_back_once(new_store: Callable[[], Store], tmp_path: Path) -> None:
     for version in ("v1", "v2", "v3"):
         publish(new_store(), tmp_path, version)

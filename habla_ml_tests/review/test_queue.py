@@ -88,6 +88,7 @@ def test_annotated_segments_leave_the_queue_and_the_random_draw_stays(lake, stor
     assert kept <= {each.segment_id for each in second.items if each.is_random}
 
 
+@pytest.mark.slow
 def test_hints_are_from_the_released_model_and_a_second_queue_decodes_nothing(lake, store, tmp_path, artefact):
     publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS[:12]], tmp_path)
     release(lake, store, "v1", artefact, tmp_path / "models")
@@ -120,6 +121,7 @@ def test_a_random_choice_is_of_all_speakers_and_loudnesses_alike_and_in_train(la
     assert make_queue(lake, store, settings, ANNOTATION_TIME, print).queue == made.queue
 
 
+@pytest.mark.slow
 def test_a_random_choice_decodes_little_more_than_it_chooses(lake, store, tmp_path, artefact):
     publish_recordings(lake, DAY, [replace(each, seconds=0.5) for each in TEST_SEGMENTS], tmp_path)
     release(lake, store, "v1", artefact, tmp_path / "models")

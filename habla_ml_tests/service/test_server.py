@@ -181,6 +181,7 @@ def check_that_only_the_proxy_may_state_an_address(server: ServeProcess) -> None
         assert httpx.get(f"http://127.0.0.1:{server.port}{path}", headers={"X-Forwarded-For": "127.0.0.1"}).is_error
 
 
+@pytest.mark.slow
 def test_one_worker_believes_its_proxy_closes_unfinished_requests_and_ends_gracefully(tmp_path: Path) -> None:
     running = start_server(tmp_path, workers=1, trusted_proxies=[PROXY])
     check_that_only_the_proxy_may_state_an_address(running)
@@ -193,6 +194,7 @@ def test_one_worker_believes_its_proxy_closes_unfinished_requests_and_ends_grace
     assert answer.json()["token"] not in running.log.read_text()
 
 
+@pytest.mark.slow
 def test_an_exposed_service_without_encryption_is_warned_about(tmp_path: Path) -> None:
     settings: Settings = write_settings(tmp_path)
     proxied = ServiceSettings(public_url="https://habla.example", trusted_proxies=("127.0.0.1",))

@@ -224,6 +224,7 @@ def test_a_new_export_format_is_converted_published_and_offered_as_an_asset(proj
     assert output.splitlines()[-2:] == ["model.bin", "True"]
 
 
+@pytest.mark.slow
 def test_a_new_annotation_source_reaches_the_event_log_its_sensor_and_erasure(project: Path) -> None:
     add_extension(
         project,

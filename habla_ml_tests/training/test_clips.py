@@ -94,6 +94,7 @@ def test_a_share_of_the_clips_is_non_speech_with_annotated_ones_first(targets: T
     assert clips.durations_s[19] != other.durations_s[19]
 
 
+@pytest.mark.slow
 def test_half_of_the_non_speech_clips_have_a_random_token_before_the_end(
     targets: TargetEncoder, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_two_stages_give_other_weights_than_one_and_the_record_has_the_first_sta
     assert now == outside, "general speech must leave the classroom's corpus as it is"
 
 
+@pytest.mark.slow
 def test_the_second_stage_starts_from_the_first_and_interpolates_with_the_original_base(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -295,6 +296,7 @@ def test_recipe_and_settings_must_agree_before_a_plan_is_pinned(
     assert resolve_first_stage_sources(recipe, with_source) == (), "v1 was pinned before there was a first stage"
 
 
+@pytest.mark.slow
 def test_the_metadata_has_the_first_stages_object_sources_and_curve(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_forms_of_targets_change_only_the_identities_that_use_them(recipe: Recip
     assert not usual.has_inputs_of(mixed)
 
 
+@pytest.mark.slow
 def test_a_published_version_is_not_trained_again_by_other_packages_unless_asked(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_published_version_is_not_trained_again_by_other_packages_unless_asked
     assert (again.identity.code, again.tree) == ("later", published.tree)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_of_another_device_is_not_resumed_silently(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_durations_have_a_unit_that_fits() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_estimate_trains_and_pins_nothing_and_a_limit_refuses_a_training(
     tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:

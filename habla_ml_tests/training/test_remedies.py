@@ -111,6 +111,7 @@ def test_other_errors_have_no_remedy() -> None:
     assert is_out_of_memory(failed.value)
 
 
+@pytest.mark.slow
 def test_a_divided_batch_has_the_gradients_of_the_whole_one(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def poison_pass(training: FaultyTraining, *passes: int) -> Hook:
     return poison
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_restores_the_checkpoint_once_with_a_lower_rate(training: FaultyTraining) -> None:
     training.hook = poison_pass(training, 4)
     record = training.train()

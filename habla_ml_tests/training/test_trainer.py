@@ -73,6 +73,7 @@ def compute_first_gradients(run: PreparedRun) -> tuple[dict[str, torch.Tensor], 
     return gradients, next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
 
 
+@pytest.mark.slow
 def test_four_accumulated_batches_have_the_gradients_of_one_large_batch(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_the_sampler_has_the_batches_of_the_steps_in_order(recipe: Recipe) -> No
     assert [[shared.use for shared in each] for each in sampled] == [batch.uses() for batch in batches]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_uses_the_windows_of_the_schedule(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_next_step(
         build_trainer(model, run, None).train()
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_computes_the_same_gradients(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

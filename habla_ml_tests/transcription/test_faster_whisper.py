@@ -121,6 +121,7 @@ def test_speech_detection_drops_silence_before_the_encoder_and_keeps_times_of_th
     assert starts[0] == pytest.approx([each + 4 for each in starts[2]], abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_compression_ratio_threshold_empties_a_text(base_artefact: Path, sentences: list[Utterance]) -> None:
     shown = FasterWhisper(base_artefact, DecodingOptions(), "cpu", 1).transcribe(sentences[:6])
     ratios = sorted(each.compression_ratio for each in shown if each.compression_ratio is not None)

@@ -45,6 +45,7 @@ def test_the_phones_rules_make_of_both_the_same_text(base_artefact: Path, senten
     assert logprobs[0] == pytest.approx(logprobs[1], abs=0.05), "a forced timestamp was counted"
 
 
+@pytest.mark.slow
 def test_a_drawn_text_depends_on_the_clip_only(sentences: list[Utterance]) -> None:
     hot = PLAIN.model_copy(update={"temperature": 3.0})
     engine = TorchCoreML(BASE_MODEL, hot, "cpu", 1)

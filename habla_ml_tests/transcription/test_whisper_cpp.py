@@ -94,6 +94,7 @@ def test_options_change_the_texts(ggml: Path, sentences: list[Utterance]) -> Non
     assert [(each.text, each.avg_logprob) for each in silent] == [("", None)] * 2
 
 
+@pytest.mark.slow
 def test_it_works_in_its_own_process(ggml: Path, sentences: list[Utterance]) -> None:
     with closing(open_transcriber(GREEDY, ggml, "cpu", 1)) as transcriber:
         found = transcriber.transcribe(sentences[:2])

@@ -60,6 +60,7 @@ def test_a_run_times_every_model_in_every_round_names_the_machine_and_is_kept(
     assert len(list(lake.list_pointers(catalogue.get_area(catalogue.SPEED.name("x"))))) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_on_a_clip_is_not_timed(lake: Lake, artefact: Path, clips: list[Utterance]) -> None:
     models = [
         EvaluatedModel("v1", "base", "1" * 64, artefact, decoding=OPTIONS),

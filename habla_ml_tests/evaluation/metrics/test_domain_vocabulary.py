@@ -124,6 +124,7 @@ def test_errors_name_a_line_without_a_word_and_a_missing_file(tmp_path: Path) ->
         read_terms(tmp_path / "gone.txt")
 
 
+@pytest.mark.slow
 def test_words_that_are_frequent_in_the_corpus_and_rare_in_spanish_are_terms() -> None:
     rng = np.random.default_rng(0)
     sentences = [

@@ -177,6 +177,7 @@ def test_the_clips_with_the_most_errors_are_kept_within_the_size(utterances: lis
     assert len(late.sounds) == 1
 
 
+@pytest.mark.slow
 def test_an_utterance_without_audio_keeps_its_texts(utterances: list[Utterance]) -> None:
     comparison, tables = compare(utterances)
     found = build_error_browser(comparison, utterances[5:], tables.utterances)

@@ -17,7 +17,6 @@ from habla_ml.export.programs.modules import (
     StatefulTextDecoder,
     TextDecoder,
 )
-from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +25,8 @@ def reference(tiny_checkpoint: Path) -> WhisperForConditionalGeneration:
 
 
 @pytest.mark.parametrize("loudness", [0.3, 1e-3, 1e-6, 0.0])
-def test_mel_features_equal_the_extractors_down_to_silence(
-    converted_model: ConvertedCheckpoint, loudness: float
-) -> None:
-    extractor = WhisperFeatureExtractor.from_pretrained(converted_model.checkpoint)
+def test_mel_features_equal_the_extractors_down_to_silence(tiny_checkpoint: Path, loudness: float) -> None:
+    extractor = WhisperFeatureExtractor.from_pretrained(tiny_checkpoint)
     audio = (loudness * np.random.default_rng(4).standard_normal(480_000)).astype(np.float32)
     expected = extractor(audio, sampling_rate=16_000, return_tensors="np").input_features
     with torch.inference_mode():

@@ -263,6 +263,7 @@ def test_a_refused_answer_is_shown_with_its_text(open_desk: Callable[..., Desk])
     expect(desk.page.get_by_text("This answer was not taken: no se pierde")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [PHONE, LAPTOP], ids=["phone", "laptop"])
 def test_the_page_is_accessible_and_fits_in_light_and_dark_colours(
     open_desk: Callable[..., Desk], device: dict[str, Any]

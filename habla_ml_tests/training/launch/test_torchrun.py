@@ -75,7 +75,9 @@ def test_a_killed_launcher_or_process_ends_all_and_dagster_resumes_the_training(
 
 
 def start(command: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet_environment())
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet_environment()
+    )
 
 
 def read_until(launcher: "subprocess.Popen[str]", prefix: str) -> dict[int, int]:
