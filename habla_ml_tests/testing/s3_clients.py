@@ -47,16 +47,16 @@ def _session() -> Session:
     return Session()
 
 
-def new_client(endpoint: str) -> S3Client:
-    """Create a client for one thread or process."""
+def new_client(endpoint: str, key: tuple[str, str] = ("test", "test")) -> S3Client:
+    """Create a client for one thread or process; `key` is the access key's id and secret, which few servers look at."""
     from botocore.config import Config
 
     return _session().client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        aws_access_key_id=key[0],
+        aws_secret_access_key=key[1],
         config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 3}),
     )
 
