@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LABEL_STUDIO := .venv-label-studio
+AUDIT := .venv-audit
 HOME_OF_demo := var/demo/dagster_home
 DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
 
@@ -12,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 
-.PHONY: demo dev test test-core real chaos soak lint bench clean
+.PHONY: demo dev test test-core real chaos soak lint audit locks bench clean
 
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
@@ -53,12 +54,18 @@ lint: $(READY)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
 
+audit: $(READY) $(AUDIT)/.ready  ## advisories about the pins, secrets in tracked files, and a list of the installed packages (docs/threat_model.md)
+	$(AUDIT)/bin/python -m tools.audit $(VENV)
+
+locks: $(AUDIT)/.ready  ## write the locks with hashes again, after a change of pyproject.toml or the constraints
+	$(AUDIT)/bin/python -m tools.locks
+
 bench: $(READY)  ## each claim of speed beside its peer; bench_ablation.py takes a day and is run by itself
 	missed=; for script in $(filter-out benchmarks/bench_ablation.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script || missed="$$missed $$script"; done; \
 	test -z "$$missed" || { echo "failed or missed a bound:$$missed"; exit 1; }
 
 clean:  ## everything that was built, but not your lake nor dagster_home
-	rm -rf $(VENV) $(LABEL_STUDIO) var/demo var/real build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(AUDIT) var/demo var/real build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch comes first and alone: a range asked for by another package could take another build.
 $(READY): pyproject.toml constraints.txt
@@ -67,6 +74,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet "torch==2.13.0"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
+
+$(AUDIT)/.ready: tools/audit.lock
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --require-hashes --no-deps --requirement tools/audit.lock
+	touch $@
 
 # Label Studio's packages contradict ours; `habla-ml label-studio up` makes the same environment where it is missing.
 $(LABEL_STUDIO)/.ready: constraints-label-studio.txt
