@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from habla_ml.cli.accounts import account_app
+from habla_ml.cli.backup import backup_app, fsck_command, restore_command
 from habla_ml.cli.cleanup import cleanup_command
 from habla_ml.cli.context import error_terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
@@ -45,12 +46,15 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None
 )
 app.add_typer(account_app, name="account")
+app.add_typer(backup_app, name="backup")
 app.add_typer(conventions_app, name="conventions")
 app.add_typer(device_app, name="device")
 app.add_typer(keys_app, name="keys")
 app.add_typer(label_studio_app, name="label-studio")
 app.add_typer(train_app, name="train")
 app.command("erase")(erase_command)
+app.command("fsck")(fsck_command)
+app.command("restore")(restore_command)
 app.command("gc")(cleanup_command)
 app.command("install-whisperx")(install_whisperx_command)
 app.command("compare")(compare_command)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
+from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor
 from habla_ml.consent.tombstones import Erasure, add_tombstones, digest_contributor, read_tombstones
 from habla_ml.corpus.build import load_corpus_day
@@ -180,6 +181,23 @@ def erase_together(
         hub_datasets=on_hub.cleaned,
         pending=on_hub.pending,
     )
+
+
+def reapply_tombstones(lake: Lake, settings: Settings, now: datetime) -> tuple[int, int]:
+    """Remove from a restored lake what was erased after its backup; return the numbers of moved pointers and deleted objects.
+
+    Only the lake is changed. The names of erased contributors are replaced where the register still has them. Run again
+    after a crash. Raises `LakeError` if a pointer or an object cannot be rewritten, and the errors of `load_consents`.
+    """
+    erased = read_tombstones(lake)
+    register = load_consents(settings, now).register
+    contributors = [each for each in register.contributors if erased.find_erasures(each.contributor)]
+    matcher = ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
+    rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
+    moved = rewriter.rewrite_all()
+    _lower_baseline_hours(lake, {day for name in moved for day in catalogue.CORPUS.parts(name) or ()})
+    orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
+    return len(moved), delete_orphans(lake, orphans)
 
 
 def _list_names(contributors: Iterable[Contributor]) -> frozenset[str]:

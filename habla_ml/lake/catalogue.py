@@ -114,6 +114,8 @@ CORPUS_HOURS: Final = "quality/hours"
 TOMBSTONES: Final = "consent/tombstones"
 CLEANUP_MARKS: Final = "cleanup/marks"
 """When each superseded object was first found."""
+UNFINISHED_RESTORE: Final = "restore/unfinished"
+"""The backup that is being restored into this lake; deleted at the end."""
 
 
 def get_area(name: str) -> str:

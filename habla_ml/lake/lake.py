@@ -95,13 +95,13 @@ class Lake:
     def put_bytes(self, data: bytes) -> str:
         """Store `data`; return its sha256 (hex), which is its id."""
         sha256 = hashlib.sha256(data).hexdigest()
-        self._store.put_if_absent(_make_object_key(sha256), data, sha256)
+        self._store.put_if_absent(make_object_key(sha256), data, sha256)
         return sha256
 
     def put_file(self, path: Path) -> str:
         """Store a file in bounded memory; return its sha256. Raises `LakeError` if it changes meanwhile."""
         sha256 = _hash_source(path)
-        self._store.put_if_absent(_make_object_key(sha256), path, sha256)
+        self._store.put_if_absent(make_object_key(sha256), path, sha256)
         return sha256
 
     def adopt_file(self, path: Path) -> str:
@@ -110,7 +110,7 @@ class Lake:
         The caller may remove the file afterwards, but must not change it.
         """
         sha256 = _hash_source(path)
-        self._store.adopt_if_absent(_make_object_key(sha256), path, sha256)
+        self._store.adopt_if_absent(make_object_key(sha256), path, sha256)
         return sha256
 
     def put_json(self, value: Any) -> str:
@@ -132,7 +132,7 @@ class Lake:
 
     def get_bytes(self, sha256: str) -> bytes:
         """Return the object's bytes; raises `ObjectMissingError`, or `LakeError` if they are damaged."""
-        data = self._store.read(_make_object_key(sha256))
+        data = self._store.read(make_object_key(sha256))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise LakeError(f"object {sha256} in {self.url} is damaged: its bytes have another sha256")
         return data
@@ -147,11 +147,11 @@ class Lake:
 
     def read_object_start(self, sha256: str, length: int) -> bytes:
         """Return the object's first `length` bytes, unverified, to find its type."""
-        return self._store.read_range(_make_object_key(sha256), 0, length)
+        return self._store.read_range(make_object_key(sha256), 0, length)
 
     def open_ranges(self, sha256: str) -> ObjectRanges:
         """Open an object as a file that reads ranges of it; they are not verified."""
-        key = _make_object_key(sha256)
+        key = make_object_key(sha256)
         return ObjectRanges(partial(self._store.read_range, key), self._store.read_size_bytes(key))
 
     def list_objects(self) -> Iterator[StoredObject]:
@@ -199,20 +199,20 @@ class Lake:
             )
         removed = 0
         for each in object_ids:
-            removed += self._store.delete(_make_object_key(each))
+            removed += self._store.delete(make_object_key(each))
             self.drop_cached(each)
         return removed
 
     def delete_unused_object(self, sha256: str, unmodified_since: datetime) -> bool:
         """Remove an object that no pointer leads to, unless it was stored again since; return whether it is gone."""
-        removed = self._store.delete(_make_object_key(sha256), unmodified_since)
+        removed = self._store.delete(make_object_key(sha256), unmodified_since)
         if removed:
             self.drop_cached(sha256)
         return removed
 
     def drop_cached(self, sha256: str) -> None:
         """Remove the local copy of a remote lake's object, and what `cache_part` derived from it."""
-        self._cache.drop(_make_object_key(sha256))
+        self._cache.drop(make_object_key(sha256))
         self._cache.drop_parts(sha256)
 
     def list_cached_ids(self) -> Iterator[str]:
@@ -233,7 +233,7 @@ class Lake:
         It leaves the cache with the object, and counts for the limit. Of several processes, one makes it. `part` names
         the part among those of the object. Raises `OSError` if the cache cannot be written, and the errors of `make`.
         """
-        _make_object_key(sha256)
+        make_object_key(sha256)
         return self._cache.make_part(sha256, part, make)
 
     def find_part(self, sha256: str, part: str) -> Path | None:
@@ -246,7 +246,7 @@ class Lake:
 
     def fetch_path(self, sha256: str) -> Path:
         """Return a read-only local file with the object: the lake's own, or a verified cached copy."""
-        key = _make_object_key(sha256)
+        key = make_object_key(sha256)
         local = self._store.local_path(key)
         if local is not None:
             return local
@@ -365,7 +365,8 @@ def _hash_source(path: Path) -> str:
         raise LakeError(f"cannot read {path}: {error.strerror}; nothing was published, check the file") from error
 
 
-def _make_object_key(sha256: str) -> str:
+def make_object_key(sha256: str) -> str:
+    """Return the key of an object in a store; raise `LakeError` if `sha256` is no id."""
     if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise LakeError(f"object id {sha256!r} is not a sha256 in hex")
     return f"objects/{sha256[:2]}/{sha256}"

@@ -29,6 +29,11 @@ def find_ids(value: Any) -> Iterator[str]:
             yield from find_ids(below)
 
 
+def find_ids_in_text(text: str) -> list[str]:
+    """Return everything in the text of a JSON object that can be an object's id, also where the JSON is malformed."""
+    return _OBJECT_ID_IN_TEXT.findall(text)
+
+
 def reachable_objects(
     pointers: Iterable[tuple[str, Mapping[str, Any]]], present: Collection[str], read_json: Callable[[str], bytes]
 ) -> dict[str, str]:
@@ -43,5 +48,5 @@ def reachable_objects(
             each = waiting.pop()
             if each in present and each not in found:
                 found[each] = name
-                waiting += _OBJECT_ID_IN_TEXT.findall(read_json(each).decode("utf-8", "replace"))
+                waiting += find_ids_in_text(read_json(each).decode("utf-8", "replace"))
     return found

@@ -80,8 +80,9 @@ def check_command(words: list[str]) -> None:
     """Fail where `habla-ml <words>` names a command or an option that does not exist."""
     command = typer.main.get_command(app)
     while words and not words[0].startswith("-") and (commands := getattr(command, "commands", None)):
-        assert words[0] in commands, f"habla-ml {words[0]}"
-        command = commands[words.pop(0)]
+        default = getattr(command, "default_command", None)
+        assert default or words[0] in commands, f"habla-ml {words[0]}"
+        command = commands[words.pop(0) if words[0] in commands else default]
     known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
     for word in words:
         if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word):

@@ -1,0 +1,150 @@
+"""Restore a backup into an empty lake.
+
+Objects are copied first and verified by their sha256, then the tombstones are written, then the other pointers. The
+newest tombstones of the store apply, because an erasure after the restored backup must not be undone. A pointer marks
+the lake as unfinished until the end, so that a restore that was killed can run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from habla_ml.backup.manifest import BackupManifest, check_ids, find_backup, list_manifests, read_ids
+from habla_ml.consent.admission import load_consents
+from habla_ml.erasure.contributor_data import find_withdrawn_days
+from habla_ml.erasure.erase import reapply_tombstones
+from habla_ml.errors import InputError, ObjectMissingError
+from habla_ml.integrity.copy_object import DamagedObjectError, copy_object, open_verified
+from habla_ml.lake import Lake, Store, catalogue
+from habla_ml.lake.lake import make_object_key
+from habla_ml.scratch import make_scratch_folder
+from habla_ml.settings import Settings
+
+_PENDING_COPIES: Final = 64
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """Which backup to restore, and where to."""
+
+    backups: Store
+    """Only read."""
+    name: str | None
+    """Of the backup; None for the newest complete one."""
+    lake: Lake
+    """The empty lake."""
+    target: Store
+    """The store of that lake."""
+    settings: Settings
+    """For the work folder, and the register of consents."""
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """A finished restore."""
+
+    manifest: BackupManifest
+    is_erased_again: bool
+    """Whether an erasure after the backup was applied to the restored lake."""
+    moved_pointers: int
+    """Pointers that it moved to content without the erased voice."""
+    deleted_objects: int
+    withdrawn: Mapping[str, tuple[str, ...]]
+    """Contributor with a withdrawn consent → days of the restored lake that have the voice; to be erased."""
+
+
+def restore_backup(
+    request: RestoreRequest, now: datetime, progress: Callable[[str], None] = lambda _: None
+) -> RestoreReport:
+    """Restore a backup into an empty lake.
+
+    Raises:
+        InputError: There is no such backup, the lake is not empty, or the register cannot be read.
+        LakeError: A store cannot be read or written, or the backup is damaged. Run again; what is copied stays.
+    """
+    lake, settings = request.lake, request.settings
+    manifest = find_backup(request.backups, request.name)
+    consents = load_consents(settings, now)
+    register, today = consents.register, consents.today  # read now: an unreadable register must not stop it at the end
+    _mark_unfinished(lake, manifest, request.backups.url)
+    tombstones = _find_newest_tombstones(request.backups) or manifest.tombstones
+    with make_scratch_folder(settings.work_folder, "restore") as scratch:
+        check_ids(request.backups, manifest, scratch)
+        _copy_objects(request, manifest, scratch, progress)
+        if tombstones is not None:
+            _copy(request.backups, request.target, scratch, tombstones)
+    first = {} if tombstones is None else {catalogue.TOMBSTONES: {"tombstones": tombstones}}
+    pointers = {**first, **manifest.pointers, **first}
+    for name, value in pointers.items():
+        if lake.read_pointer(name) is None:
+            lake.move_pointer(name, value, None)
+    progress(f"{len(pointers):,} pointers written")
+    is_erased_again = tombstones != manifest.tombstones
+    moved, deleted = 0, 0
+    if is_erased_again:
+        progress("an erasure happened after this backup; it is applied to the restored lake")
+        moved, deleted = reapply_tombstones(lake, settings, now)
+    lake.delete_pointer(catalogue.UNFINISHED_RESTORE)
+    return RestoreReport(manifest, is_erased_again, moved, deleted, find_withdrawn_days(lake, register, today))
+
+
+def _mark_unfinished(lake: Lake, manifest: BackupManifest, backups: str) -> None:
+    """Mark the lake as being restored; raise `InputError` if it has pointers that this restore did not write."""
+    marker = lake.read_pointer(catalogue.UNFINISHED_RESTORE)
+    if marker is not None and marker.value["backup"] == manifest.name:
+        return
+    found = next(lake.list_pointers(""), None)
+    if marker is not None:
+        raise InputError(
+            f"{lake.url} has the unfinished restore of {marker.value['backup']}; continue it with --backup "
+            f"{marker.value['backup']}, or restore {manifest.name} into another folder or prefix"
+        )
+    if found is not None:
+        raise InputError(
+            f"{lake.url} is not empty, it has the pointer {found}. A restore never writes over a lake, because that would "
+            "lose what is newer than the backup. Restore into an empty folder or prefix, look at it, then set lake.url to it"
+        )
+    lake.move_pointer(catalogue.UNFINISHED_RESTORE, {"backup": manifest.name, "from": backups}, None)
+
+
+def _find_newest_tombstones(backups: Store) -> str | None:
+    """Return the tombstones of the newest backup that has any; tombstones only grow."""
+    found = (each.tombstones for each in reversed(list_manifests(backups)))
+    return next((each for each in found if each is not None), None)
+
+
+def _copy_objects(
+    request: RestoreRequest, manifest: BackupManifest, scratch: Path, progress: Callable[[str], None]
+) -> None:
+    """Copy all objects of a backup, and verify those that the lake has already."""
+    ids = read_ids(request.backups, manifest.name, scratch)
+    copy = partial(_copy, request.backups, request.target, scratch)
+    threads, copied = max(request.backups.parallel_reads, request.target.parallel_reads), 0
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := list(islice(ids, _PENDING_COPIES)):
+            copied += len(list(pool.map(copy, batch)))
+            progress(f"{copied:,} of {manifest.objects:,} objects restored")
+
+
+def _copy(backups: Store, target: Store, scratch: Path, sha256: str) -> None:
+    if not _is_whole(target, sha256, scratch):
+        copy_object(backups, target, sha256, scratch)
+
+
+def _is_whole(target: Store, sha256: str, scratch: Path) -> bool:
+    """Return whether the lake has the object; remove it if it is damaged."""
+    try:
+        with open_verified(target, sha256, scratch):
+            return True
+    except ObjectMissingError:
+        return False
+    except DamagedObjectError:
+        target.delete(make_object_key(sha256))
+        return False

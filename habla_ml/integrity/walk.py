@@ -1,0 +1,112 @@
+"""Follow pointers to all objects that they lead to, and find the objects that are missing or cannot be read.
+
+An object is reached by the rule of `habla_ml.lake.reachability`, which also decides what a cleanup keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
+
+from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
+from habla_ml.errors import LakeError, ObjectMissingError
+from habla_ml.integrity.object_index import ObjectIndex
+from habla_ml.integrity.pointer_kinds import PointerKind, find_pointer_kind
+from habla_ml.lake import Lake
+from habla_ml.lake.lake import TREE_FORMAT
+from habla_ml.lake.reachability import find_ids, find_ids_in_text, is_json
+
+_START_BYTES: Final = 64
+_TABLE_START: Final = b"PAR1"
+
+
+@dataclass(frozen=True)
+class ObjectFault:
+    """An object that a pointer needs and that is missing, damaged, or no table where it must be one."""
+
+    pointer: str
+    key: str
+    """The key of the pointer, or the file of a tree, that names the object."""
+    object_id: str
+    fault: str
+    """What is wrong, as the end of a sentence: `is missing`."""
+
+
+@dataclass(frozen=True)
+class LakeWalk:
+    """Marks the objects of an index that pointers lead to."""
+
+    lake: Lake
+    index: ObjectIndex
+    checks_tables: bool = False
+    """Whether the footer of every table is read."""
+
+    def follow(self, name: str, value: Mapping[str, Any]) -> Iterator[ObjectFault]:
+        """Mark all objects that a pointer leads to, and yield what is wrong with those that it needs."""
+        kind = find_pointer_kind(name)
+        tables = {}
+        for key, object_id in _list_needed(kind, value):
+            if self._is_missing(object_id):
+                yield self._make_fault(name, key, object_id, "is missing")
+            elif kind is not None and key in kind.tables:
+                tables[object_id] = key
+        waiting = [each for each in find_ids(dict(value)) if self.index.reach(each, name)]
+        while waiting:
+            object_id = waiting.pop()
+            try:
+                start = self.lake.read_object_start(object_id, _START_BYTES)
+                text = self.lake.get_bytes(object_id).decode("utf-8", "replace") if is_json(start) else ""
+            except LakeError as error:
+                yield self._make_fault(name, tables.get(object_id, ""), object_id, f"cannot be read ({error})")
+                continue
+            if text:
+                yield from self._check_named_objects(name, text)
+                waiting += [each for each in find_ids_in_text(text) if self.index.reach(each, name)]
+            elif self.checks_tables and (start.startswith(_TABLE_START) or object_id in tables):
+                yield from self._check_table(name, tables.get(object_id, ""), object_id)
+
+    def _check_named_objects(self, name: str, text: str) -> Iterator[ObjectFault]:
+        """Yield what is wrong with the files of a tree, or with the table of a snapshot."""
+        if f'"{TREE_FORMAT}"' not in text and f'"{SNAPSHOT_FORMAT}"' not in text:
+            return
+        value = json.loads(text)
+        if value.get("format") == SNAPSHOT_FORMAT and self._is_missing(value["segments"]):
+            yield self._make_fault(name, "segments", value["segments"], "is missing")
+        for each in value["files"] if value.get("format") == TREE_FORMAT else ():
+            if self._is_missing(each["sha256"]):
+                yield self._make_fault(name, each["path"], each["sha256"], "is missing")
+            elif (found := self.index.find_size_bytes(each["sha256"])) not in (None, each["size_bytes"]):
+                fault = f"has {found} bytes in place of {each['size_bytes']}"
+                yield self._make_fault(name, each["path"], each["sha256"], fault)
+
+    def _check_table(self, name: str, key: str, object_id: str) -> Iterator[ObjectFault]:
+        try:
+            with self.lake.open_ranges(object_id) as ranges:
+                pq.ParquetFile(ranges).close()
+        except (ArrowException, OSError) as error:
+            yield self._make_fault(name, key, object_id, f"is no parquet table that can be read ({error})")
+
+    def _is_missing(self, object_id: str) -> bool:
+        if self.index.find_size_bytes(object_id) is not None:
+            return False
+        try:
+            self.lake.read_object_start(object_id, 1)  # it can be newer than the index
+        except ObjectMissingError:
+            return True
+        return False
+
+    def _make_fault(self, name: str, key: str, object_id: str, fault: str) -> ObjectFault:
+        self.index.add_faulty(object_id)
+        return ObjectFault(name, key, object_id, fault)
+
+
+def _list_needed(kind: PointerKind | None, value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield key and id of the objects that must exist."""
+    if kind is not None:
+        for key in (*kind.objects, *kind.tables):
+            yield from ((key, object_id) for object_id in find_ids(value.get(key)))
