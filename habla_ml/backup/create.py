@@ -91,7 +91,7 @@ class _CopiedObjects:
 def create_backup(
     request: BackupRequest, now: datetime, progress: Callable[[str], None] = lambda _: None
 ) -> BackupReport:
-    """Make a backup, and then remove old ones as the request says.
+    """Make a backup, and then remove old ones as the request says. Without `keep` and `drop_before_erasure` nothing is removed.
 
     A backup of a damaged lake has the rest of it, and its manifest lists the faults. Then no backup is removed.
 
@@ -114,10 +114,11 @@ def create_backup(
         manifest, copied = made
         manifests = list_manifests(request.target)
         expired: set[str] = set()
-        if manifest.is_complete:
+        pruned = PruneReport((), 0, 0)
+        if manifest.is_complete and (request.keep or request.drop_before_erasure):
             expired.update(choose_expired(manifests, request.keep) if request.keep else ())
             expired.update(find_before_erasure(manifests) if request.drop_before_erasure else ())
-        pruned = remove_backups(request.target, sorted(expired), lock, scratch)
+            pruned = remove_backups(request.target, sorted(expired), lock, scratch)
         before_erasure = tuple(each for each in find_before_erasure(manifests) if each not in expired)
     return BackupReport(manifest, copied.number, copied.size_bytes, pruned, before_erasure)
 

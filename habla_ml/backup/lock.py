@@ -1,6 +1,7 @@
 """The lock of a store of backups: one process writes at a time, since a removal of old objects must not meet a backup.
 
-The lock is a value in the store, so that it holds between machines. Its holder renews it. The lock of a process that was
+The lock is a value in the store, so that it holds between machines. Its holder renews it, and at the end marks it as free;
+so a backup needs no right to delete. The lock of a process that was
 killed ends at once where the next one runs on the same machine, otherwise after two hours.
 """
 
@@ -11,7 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -63,20 +64,20 @@ def hold_backup_lock(store: Store) -> Iterator[BackupLock]:
         yield BackupLock(store, tag, nonce, now)
     finally:
         found = store.read_versioned(LOCK_KEY)
-        if found is not None and json.loads(found.data).get("nonce") == nonce:
-            store.delete(LOCK_KEY)
+        if found is not None and json.loads(found.data)["nonce"] == nonce:
+            with suppress(PointerMovedError):  # another process took it after it had expired
+                store.compare_and_set(LOCK_KEY, _make_value(nonce, now, is_held=False), found.tag)
 
 
-def _make_value(nonce: str, now: datetime) -> bytes:
-    return to_canonical_json(
-        {"host": socket.gethostname(), "pid": os.getpid(), "nonce": nonce, "renewed_at": now.isoformat()}
-    )
+def _make_value(nonce: str, now: datetime, *, is_held: bool = True) -> bytes:
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "nonce": nonce}
+    return to_canonical_json({**holder, "renewed_at": now.isoformat(), "is_held": is_held})
 
 
 def _require_ended(store: Store, data: bytes) -> None:
     value: dict[str, Any] = json.loads(data)
     expires_at = datetime.fromisoformat(value["renewed_at"]) + _EXPIRES_AFTER
-    if datetime.now(UTC) >= expires_at:
+    if not value["is_held"] or datetime.now(UTC) >= expires_at:
         return
     if value["host"] == socket.gethostname() and not _is_another_process(value["pid"]):
         return

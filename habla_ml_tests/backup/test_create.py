@@ -63,7 +63,9 @@ def test_the_first_backup_after_a_kill_at_any_step_is_whole(folder_lake: SmallLa
         create_backup(folder_lake.request(target), NOW + timedelta(hours=1))
         restored = restore_into(tmp_path, target, None, DirectoryStore(tmp_path / f"restored{step}"))
         assert read_lake(restored) == read_lake(folder_lake.lake)
-        assert target.read_versioned(LOCK_KEY) is None
+        lock = target.read_versioned(LOCK_KEY)
+        assert lock is not None
+        assert not json.loads(lock.data)["is_held"]
         step += 37
     assert step > 100
 
@@ -89,7 +91,7 @@ def test_an_erasure_during_a_backup_begins_it_again(folder_lake: SmallLake, targ
             folder_lake.lake.delete_objects([old.value["parquet"]])
             add_tombstones(folder_lake.lake, {"one"}, ())
 
-    report = create_backup(folder_lake.request(target), NOW, erase)
+    report = create_backup(folder_lake.request(target, keep=1), NOW, erase)
     assert report.manifest.is_complete
     assert report.manifest.tombstones is not None
     stored = {each.key for each in target.list("objects/")}
@@ -123,7 +125,8 @@ def test_old_backups_leave_with_the_objects_that_only_they_need(
 
 
 def test_another_running_backup_is_refused_and_a_dead_one_is_not(folder_lake: SmallLake, target: Store) -> None:
-    lock = {"host": os.uname().nodename, "pid": os.getppid(), "nonce": "a", "renewed_at": datetime.now(UTC).isoformat()}
+    lock = {"host": os.uname().nodename, "pid": os.getppid(), "nonce": "a", "is_held": True}
+    lock["renewed_at"] = datetime.now(UTC).isoformat()
     tag = target.compare_and_set(LOCK_KEY, json.dumps(lock).encode(), None)
     with pytest.raises(LakeError, match=f"process {os.getppid()} on .* wait until it ends"):
         create_backup(folder_lake.request(target), NOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
+from habla_ml.backup.create import BackupRequest, create_backup
 from habla_ml.cleanup.release_files import find_unreleased_files
 from habla_ml.errors import LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, make_clip_key
@@ -26,6 +28,7 @@ from habla_ml.settings import load_settings
 from habla_ml_tests.testing.release_drafts import NOON, make_draft, make_release_files
 from habla_ml_tests.testing.s3_clients import new_client
 from habla_ml_tests.testing.s3_with_policies import BUCKETS, OWNER, POLICIES, serve_s3_with_policies
+from habla_ml_tests.testing.small_lake import make_small_lake
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -234,6 +237,17 @@ def test_the_backup_copies_and_removes_nothing(clients: Mapping[str, S3Client]) 
     for store in (source, target):
         with pytest.raises(LakeError, match="AccessDenied"):
             store.delete("objects/ab/kept")
+
+
+def test_the_backup_command_needs_no_right_to_delete(clients: Mapping[str, S3Client], tmp_path: Path) -> None:
+    small_lake = make_small_lake(tmp_path, open_role(clients, "pipeline", LAKE))
+    source, target = open_role(clients, "backup", LAKE), open_role(clients, "backup", BACKUP)
+    request = BackupRequest(Lake(source, tmp_path / "cache"), source, target, small_lake.work_folder, {})
+    assert create_backup(request, NOON).copied == 7
+    small_lake.write_day("2026-02-16", "Adiós")
+    assert create_backup(request, NOON + timedelta(days=1)).copied == 1
+    with pytest.raises(LakeError, match="AccessDenied"):
+        create_backup(replace(request, keep=1), NOON + timedelta(days=2))
 
 
 def test_the_policies_fit_the_settings_of_the_production_profile() -> None:
