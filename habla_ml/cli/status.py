@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -12,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from habla_ml.cli.context import Profile, open_context, print_line, terminal
+from habla_ml.errors import isolate
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.monitoring.finding import Health
     from habla_ml.monitoring.status.facts import OrchestratorFacts
+    from habla_ml.monitoring.status.inputs import StatusInputs
     from habla_ml.monitoring.status.loop_status import LoopStatus, StatusSection
 
 _MARKS: Final[dict[Health, tuple[str, str]]] = {
@@ -29,10 +32,14 @@ _MARKS: Final[dict[Health, tuple[str, str]]] = {
 def status_command(
     profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(help="Write metrics for Prometheus to this file, such as habla_ml.prom, and print nothing."),
+    ] = None,
 ) -> None:
     """Show hours until the next version, what waits, what failed, what is set aside and what comes next.
 
-    Exits with 1 if something needs a person.
+    Exits with 1 if something needs a person, except with `--metrics`.
     """
     from habla_ml.lake.factory import open_lake, open_store
     from habla_ml.monitoring.status.inputs import StatusInputs
@@ -48,12 +55,24 @@ def status_command(
         lambda: _read_orchestrator(settings, now),
     )
     status = read_loop_status(inputs)
+    if metrics is not None:
+        _write_metrics(metrics, status, inputs)
+        return
     if as_json:
         print_line(json.dumps(status.to_json(), ensure_ascii=False, indent=1))
     else:
         _print_status(status, settings)
     if status.problems:
         raise typer.Exit(1)
+
+
+def _write_metrics(path: Path, status: LoopStatus, inputs: StatusInputs) -> None:
+    from habla_ml.monitoring.status.metrics import write_metrics
+
+    facts = None
+    with isolate("orchestrator", []):  # the status has a line about its fault
+        facts = inputs.orchestrator
+    write_metrics(path, status, facts)
 
 
 def _read_orchestrator(settings: Settings, now: datetime) -> OrchestratorFacts | None:

@@ -68,3 +68,17 @@ def test_a_broken_folder_and_lake_are_lines(profile, monkeypatch):
     assert isinstance(shown.exception, SystemExit)
     assert "none yet on the channel stable" in shown.stdout
     assert "GB free" in shown.stdout
+
+
+def test_the_metrics_of_a_deployment_are_a_file_also_where_something_is_wrong(profile, monkeypatch):
+    home = profile.parent.parent / "home"
+    with dg.DagsterInstance.local_temp(str(home)):
+        pass
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    shown = CliRunner().invoke(app, ["status", "--metrics", str(home / "habla_ml.prom"), "-p", str(profile)])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == ""
+    metrics = (home / "habla_ml.prom").read_text()
+    assert 'habla_status_wrong_lines{part="daemon"} 1.0' in metrics
+    assert 'habla_runs{state="queued"} 0.0' in metrics
+    assert "habla_next_version_needed_speech_seconds 36000.0" in metrics

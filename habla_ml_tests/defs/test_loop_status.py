@@ -9,6 +9,7 @@ import pytest
 
 from habla_ml.defs.attempts import OCCASION_TAG
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
+from habla_ml.monitoring.status.facts import AssetRun
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
 CHECKS = ("finished_sessions_are_ingested", "unsaved_sessions_are_far_from_deletion")
@@ -72,6 +73,21 @@ def test_failed_work_is_listed_until_it_succeeds(deployment):
     assert sorted(list_failed()) == [("update_text", MONDAY, 2), ("update_text", TUESDAY, 1)]
     assert deployment.run("ingest_day", MONDAY).success  # builds the text of its day too
     assert list_failed() == [("update_text", TUESDAY, 1)]
+
+
+def test_the_last_run_of_an_asset_has_its_result_and_duration(deployment):
+    def read_runs() -> dict[str, AssetRun]:
+        repository = deployment.definitions.get_repository_def()
+        facts = read_orchestrator_facts(deployment.instance, repository, deployment.settings, datetime.now(UTC))
+        return {each.asset: each for each in facts.asset_runs}
+
+    assert read_runs() == {}
+    assert not deployment.run("update_text", MONDAY).success
+    assert not read_runs()["annotated_corpus"].has_succeeded
+    assert deployment.run("ingest_day", MONDAY).success
+    runs = read_runs()
+    assert set(runs) == {"annotated_corpus", "raw_recordings"}
+    assert all(each.has_succeeded and each.duration_s >= 0 for each in runs.values())
 
 
 def test_schedules_have_their_next_time_and_sensors_none_before_their_first_evaluation(deployment):

@@ -22,7 +22,7 @@ from habla_ml.defs.monitoring.failed_runs import (
     find_last_success,
 )
 from habla_ml.defs.run_faults import REASON_TAG
-from habla_ml.monitoring.status.facts import ActiveRun, FailedWork, OrchestratorFacts, ScheduledTick
+from habla_ml.monitoring.status.facts import ActiveRun, AssetRun, FailedWork, OrchestratorFacts, ScheduledTick
 from habla_ml.settings import Settings
 
 _FAILURES_OF: Final = timedelta(days=30)
@@ -52,6 +52,7 @@ def read_orchestrator_facts(
         active=tuple(_list_active(instance, own_run_id)),
         failed=tuple(_list_failed(instance, settings, now)),
         ticks=(*_list_sensors(instance, repository), *_list_schedules(instance, repository, settings, now)),
+        asset_runs=tuple(_list_asset_runs(instance, repository)),
     )
 
 
@@ -151,6 +152,24 @@ def _find_next_time(schedule: dg.ScheduleDefinition, settings: Settings, now: da
         days = settings.automation
         coming = (each for each in coming if days.find_training_day(each.date()) == each.date())
     return next(coming)
+
+
+def _list_asset_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None) -> Iterator[AssetRun]:
+    """Yield the last run of each asset that has ended."""
+    keys = sorted(repository.asset_graph.materializable_asset_keys) if repository else []
+    last_runs = {each.asset_entry.asset_key: each.asset_entry.last_run_id for each in instance.get_asset_records(keys)}
+    wanted = sorted({each for each in last_runs.values() if each is not None})
+    records = instance.get_run_records(dg.RunsFilter(run_ids=wanted)) if wanted else []
+    ended = {each.dagster_run.run_id: each for each in records if each.dagster_run.is_finished}
+    for key, run_id in last_runs.items():
+        record = ended.get(run_id or "")
+        if record is not None and record.start_time is not None and record.end_time is not None:
+            yield AssetRun(
+                key.to_user_string(),
+                record.dagster_run.is_success,
+                datetime.fromtimestamp(record.end_time, UTC),
+                record.end_time - record.start_time,
+            )
 
 
 def _load_states(instance: dg.DagsterInstance) -> dict[str, Any]:

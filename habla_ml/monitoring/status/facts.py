@@ -49,6 +49,16 @@ class ScheduledTick:
 
 
 @dataclass(frozen=True)
+class AssetRun:
+    """The last run that was to materialise an asset, once it has ended."""
+
+    asset: str
+    has_succeeded: bool
+    ended_at: datetime
+    duration_s: float
+
+
+@dataclass(frozen=True)
 class OrchestratorFacts:
     """The state of the daemon, its runs and what starts them."""
 
@@ -59,3 +69,4 @@ class OrchestratorFacts:
     active: tuple[ActiveRun, ...]
     failed: tuple[FailedWork, ...]
     ticks: tuple[ScheduledTick, ...]
+    asset_runs: tuple[AssetRun, ...] = ()
