@@ -133,7 +133,8 @@ def restore_command(
 
     context = open_context(profile)
     settings = context.settings
-    lake_settings = settings.lake.model_copy(update={"url": to})
+    place = {"endpoint_url": settings.lake.endpoint_url or endpoint_url, "region": settings.lake.region or region}
+    lake_settings = settings.lake.model_copy(update={"url": to, **place})
     backups = _open_backups(context, target, endpoint_url, region)
     lake = open_lake(lake_settings, settings.work_folder / "cache")
     request = RestoreRequest(backups, backup, lake, open_store(lake_settings), settings)

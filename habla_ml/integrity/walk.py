@@ -74,10 +74,14 @@ class LakeWalk:
         """Yield what is wrong with the files of a tree, or with the table of a snapshot."""
         if f'"{TREE_FORMAT}"' not in text and f'"{SNAPSHOT_FORMAT}"' not in text:
             return
-        value = json.loads(text)
-        if value.get("format") == SNAPSHOT_FORMAT and self._is_missing(value["segments"]):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return  # some other text that only quotes a format
+        kind = value.get("format") if isinstance(value, dict) else None
+        if kind == SNAPSHOT_FORMAT and self._is_missing(value["segments"]):
             yield self._make_fault(name, "segments", value["segments"], "is missing")
-        for each in value["files"] if value.get("format") == TREE_FORMAT else ():
+        for each in value["files"] if kind == TREE_FORMAT else ():
             if self._is_missing(each["sha256"]):
                 yield self._make_fault(name, each["path"], each["sha256"], "is missing")
             elif (found := self.index.find_size_bytes(each["sha256"])) not in (None, each["size_bytes"]):
@@ -88,7 +92,7 @@ class LakeWalk:
         try:
             with self.lake.open_ranges(object_id) as ranges:
                 pq.ParquetFile(ranges).close()
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, LakeError) as error:
             yield self._make_fault(name, key, object_id, f"is no parquet table that can be read ({error})")
 
     def _is_missing(self, object_id: str) -> bool:

@@ -39,6 +39,7 @@ def test_a_second_backup_copies_only_what_is_new_and_both_can_be_restored(
     target = make_store("backups")
     first = create_backup(small_lake.request(target), NOW)
     before = read_lake(small_lake.lake)
+    assert small_lake.check(deep=True).findings == ()
     assert first.manifest.is_complete
     assert first.copied == first.manifest.objects == len(before[1])
     small_lake.write_day(DAYS[0], "Buenas tardes")

@@ -148,6 +148,12 @@ def test_many_lost_objects_of_a_pointer_are_one_finding(small_lake: SmallLake, t
     assert "(part02) and 17 more is missing" in get_only_damage(small_lake.check()).found
 
 
+@pytest.mark.parametrize("text", [b'["habla_ml.tree/1"]', b'{"format":"habla_ml.tree/1"', b'{"of":"habla_ml.tree/1"}'])
+def test_json_that_only_quotes_the_format_of_a_tree_is_no_tree(small_lake: SmallLake, text: bytes) -> None:
+    small_lake.lake.move_pointer("speed/one", {"run": small_lake.lake.put_bytes(text)}, None)
+    assert small_lake.check(deep=True).findings == ()
+
+
 def test_every_pointer_of_the_catalogue_has_a_kind() -> None:
     known = [each for name, each in vars(catalogue).items() if name.isupper() and isinstance(each, PointerFamily | str)]
     assert len(known) > 30
