@@ -36,37 +36,31 @@ if TYPE_CHECKING:
 LAKE, CLIPS = "s3://habla-ml-lake/production", "s3://habla-clips/inbox"
 CDN, BACKUP = "s3://habla-ml-cdn/models", "s3://habla-ml-backup/production"
 RIGHTS = {
-    # place: rights of the pipeline, the service, its rollback, the CDN, Label Studio, and the backup
-    f"{LAKE}/objects/ab/abc": ("GPDA", "G", "", "", "", "G"),
-    f"{LAKE}/pointers/splits/latest.json": ("GPDA", "G", "", "", "", "G"),
-    f"{LAKE}/habla_ml-audio/2026-11-02/a.flac": ("GPDA", "", "", "", "G", "G"),
-    f"{LAKE}/.probe/a": ("GPDA", "GPD", "", "", "", "GPD"),
-    f"{CLIPS}/clips/ab/abc": ("GDA", "GPDA", "", "", "", "G"),
-    f"{CLIPS}/.probe/a": ("GPD", "GPD", "", "", "", "GPD"),
-    f"{CDN}/releases/v1/a.zip": ("GPDA", "G", "", "G", "", "G"),
-    f"{CDN}/channels/stable/latest.json": ("GPA", "G", "P", "G", "", "G"),
-    f"{CDN}/channels/stable/models/ios.json": ("GPDA", "G", "PD", "G", "", "G"),
-    f"{CDN}/channels/stable/history/000001.json": ("GPA", "G", "P", "G", "", "G"),
-    f"{CDN}/keys/000001.json": ("GPA", "G", "", "G", "", "G"),
-    f"{CDN}/.probe/a": ("GPD", "GPD", "", "", "", "GPD"),
-    f"{BACKUP}/a": ("", "", "", "", "", "GPA"),
-    f"{BACKUP}/.probe/a": ("", "", "", "", "", "GPDA"),
-    "s3://habla-ml-lake/another/objects/ab/abc": ("", "", "", "", "", ""),
-    "s3://habla-ml-cdn/index.html": ("", "", "", "", "", ""),
+    # place: rights of the pipeline, the service, its rollback, the CDN, Label Studio, the backup, and its removal
+    f"{LAKE}/objects/ab/abc": ("GPDA", "G", "", "", "", "G", ""),
+    f"{LAKE}/pointers/splits/latest.json": ("GPDA", "G", "", "", "", "G", ""),
+    f"{LAKE}/habla_ml-audio/2026-11-02/a.flac": ("GPDA", "", "", "", "G", "G", ""),
+    f"{LAKE}/.probe/a": ("GPDA", "GPD", "", "", "", "GPD", ""),
+    f"{CLIPS}/clips/ab/abc": ("GDA", "GPDA", "", "", "", "G", ""),
+    f"{CLIPS}/.probe/a": ("GPD", "GPD", "", "", "", "GPD", ""),
+    f"{CDN}/releases/v1/a.zip": ("GPDA", "G", "", "G", "", "G", ""),
+    f"{CDN}/channels/stable/latest.json": ("GPA", "G", "P", "G", "", "G", ""),
+    f"{CDN}/channels/stable/models/ios.json": ("GPDA", "G", "PD", "G", "", "G", ""),
+    f"{CDN}/channels/stable/history/000001.json": ("GPA", "G", "P", "G", "", "G", ""),
+    f"{CDN}/keys/000001.json": ("GPA", "G", "", "G", "", "G", ""),
+    f"{CDN}/.probe/a": ("GPD", "GPD", "", "", "", "GPD", ""),
+    f"{BACKUP}/a": ("", "", "", "", "", "GPA", "D"),
+    f"{BACKUP}/.probe/a": ("", "", "", "", "", "GPDA", "D"),
+    "s3://habla-ml-lake/another/objects/ab/abc": ("", "", "", "", "", "", ""),
+    "s3://habla-ml-cdn/index.html": ("", "", "", "", "", "", ""),
     # of buckets: L lists objects, U unfinished uploads
-    "s3://habla-ml-lake": (
-        "LU",
-        "L",
-        "",
-        "",
-        "L",
-        "LU",
-    ),  # the server ignores that Label Studio may list one folder only
-    "s3://habla-clips": ("LU", "L", "", "", "", "LU"),
-    "s3://habla-ml-cdn": ("LU", "L", "", "", "", "LU"),
-    "s3://habla-ml-backup": ("", "", "", "", "", "LU"),
+    # The server ignores that Label Studio may list one folder only.
+    "s3://habla-ml-lake": ("LU", "L", "", "", "L", "LU", ""),
+    "s3://habla-clips": ("LU", "L", "", "", "", "LU", ""),
+    "s3://habla-ml-cdn": ("LU", "L", "", "", "", "LU", ""),
+    "s3://habla-ml-backup": ("", "", "", "", "", "LU", ""),
 }
-ROLES = ("pipeline", "service", "service_rollback", "cdn_origin", "label_studio", "backup")
+ROLES = ("pipeline", "service", "service_rollback", "cdn_origin", "label_studio", "backup", "backup_removal")
 
 
 @pytest.fixture(scope="module")
