@@ -5,8 +5,8 @@ therefore use a window as long as their longest clip, with the encoder's fixed p
 every fourth batch uses the full 30 s of the served model. A temporary CTC head on the encoder speeds up learning the
 alignment (Watanabe et al. 2017, hybrid CTC/attention).
 
-One clip in ten has no speech (see `TargetEncoder.encode_silence`). Half of the targets have the times of the speech. The
-shipped model was trained before that: `--new-timestamps` continues from such a one.
+One clip in ten has no speech (see `TargetEncoder.encode_silence`). Half of the targets have the times of the speech.
+`--new-timestamps` continues from a model that was trained without them.
 
 `--from FOLDER --steps N` continues from a trained model, at a low learning rate and without the CTC head.
 """
