@@ -5,6 +5,9 @@ keep their slots. Here the process holds a lock (`run_worker`), which the monito
 start and each `run_monitoring.poll_interval_seconds`. A run whose process is gone fails, and Dagster's retries launch it
 again. A run whose process lives continues, also when daemon, code server and web server were restarted.
 
+The web server can be in another container than the daemon, where the process ids mean other processes. It then leaves a
+request in `DAGSTER_HOME`, and the process that launched the run stops it.
+
 The interface of a run launcher exists only in Dagster's internal modules; no other module of this package imports them.
 """
 
@@ -22,9 +25,10 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from habla_ml.defs.run_worker import build_lock_path, is_worker_alive, read_worker_pid
+from habla_ml.defs.run_worker import build_lock_path, build_stop_request_path, is_worker_alive, read_worker_pid
 
 KILL_AFTER_S = 60.0
+READ_REQUESTS_S = 2.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,20 +98,20 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
             return True
         if pid is None or not _is_worker_of(pid, run_id):
             self._instance.report_engine_event(
-                "The process of this run belongs to another machine or container; terminate the run there.",
+                "The process of this run belongs to another container; the daemon there stops it.",
                 run,
                 cls=self.__class__,
             )
-            return False
-        os.kill(pid, signal.SIGINT)
-        killer = threading.Timer(KILL_AFTER_S, _kill, (lock, pid, run_id))
-        killer.daemon = True
-        killer.start()
+            request = build_stop_request_path(self._instance.root_directory, run_id)
+            request.parent.mkdir(exist_ok=True)
+            request.touch()
+            return True
+        _stop(lock, pid, run_id)
         return True
 
     def _report_end(self, process: subprocess.Popen[bytes], run_id: str) -> None:
         """Wait for the run's process, and fail the run at once where the process died without a result."""
-        code = process.wait()
+        code = self._wait(process, run_id)
         run = self._instance.get_run_by_id(run_id) if self.has_instance else None
         if run is None or run.is_finished:
             return
@@ -117,6 +121,20 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
             self._instance.report_run_canceled(run, message)
         else:
             self._instance.report_run_failed(run, message)
+
+    def _wait(self, process: subprocess.Popen[bytes], run_id: str) -> int:
+        """Return the exit code of the run's process, which is stopped where another container requests it."""
+        lock, request = self._lock_path(run_id), build_stop_request_path(self._instance.root_directory, run_id)
+        while True:
+            try:
+                code = process.wait(READ_REQUESTS_S)
+            except subprocess.TimeoutExpired:
+                if request.exists():
+                    request.unlink()
+                    _stop(lock, process.pid, run_id)
+            else:
+                request.unlink(missing_ok=True)
+                return code
 
     def _lock_path(self, run_id: str) -> Path:
         return build_lock_path(self._instance.root_directory, run_id)
@@ -136,6 +154,14 @@ def _is_worker_of(pid: int, run_id: str) -> bool:
         return command.exists() and run_id.encode() in command.read_bytes()
     found = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return run_id in found.stdout
+
+
+def _stop(lock: Path, pid: int, run_id: str) -> None:
+    """Ask the run's process to stop, and kill it after `KILL_AFTER_S`."""
+    os.kill(pid, signal.SIGINT)
+    killer = threading.Timer(KILL_AFTER_S, _kill, (lock, pid, run_id))
+    killer.daemon = True
+    killer.start()
 
 
 def _kill(lock: Path, pid: int, run_id: str) -> None:

@@ -17,11 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FOLDER = "run_workers"
+_STOP_REQUESTS_FOLDER = "run_stop_requests"
 
 
 def build_lock_path(dagster_home: str | Path, run_id: str) -> Path:
     """Return the path of the run's lock file."""
     return Path(dagster_home) / _FOLDER / run_id
+
+
+def build_stop_request_path(dagster_home: str | Path, run_id: str) -> Path:
+    """Return the path of the file that asks the launcher of a run, in another container, to stop the run's process."""
+    return Path(dagster_home) / _STOP_REQUESTS_FOLDER / run_id
 
 
 @contextmanager

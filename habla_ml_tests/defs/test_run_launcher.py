@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,13 @@ from habla_ml.defs import run_launcher
 from habla_ml.defs.attempts import RetryPolicy, count_attempts
 from habla_ml.defs.monitoring.lost_runs import end_lost_runs
 from habla_ml.defs.run_launcher import WorkerProcessLauncher
-from habla_ml.defs.run_worker import build_lock_path, hold_worker_lock, is_worker_alive, read_worker_pid
+from habla_ml.defs.run_worker import (
+    build_lock_path,
+    build_stop_request_path,
+    hold_worker_lock,
+    is_worker_alive,
+    read_worker_pid,
+)
 from habla_ml.settings import AutomationSettings
 from habla_ml_tests.defs.conftest import ROOT
 from habla_ml_tests.testing.slow_job import wait_job
@@ -147,6 +155,25 @@ def test_a_run_stops_on_request_from_another_process(launch, home):
 
 
 @pytest.mark.slow
+def test_a_run_stops_on_request_from_another_container(launch, home, monkeypatch):
+    monkeypatch.setattr(run_launcher, "READ_REQUESTS_S", 0.1)
+    run = launch()
+    terminate = (
+        "import sys, dagster\n"
+        "with dagster.DagsterInstance.get() as instance:\n"
+        "    sys.exit(not instance.run_launcher.terminate(sys.argv[1]))"
+    )
+    # A container has process ids of its own, and shares DAGSTER_HOME.
+    container = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*container, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not create a namespace of processes")
+    command = [*container, sys.executable, "-c", terminate, run.run_id]
+    subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(home)}, check=True)
+    run.wait_for_status(dg.DagsterRunStatus.CANCELED)
+    assert list((home / "run_stop_requests").iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_process_that_ignores_the_request_is_killed(launch, monkeypatch):
     monkeypatch.setattr(run_launcher, "KILL_AFTER_S", 0.5)
     run = launch(ignore_interrupts=True)
@@ -202,8 +229,9 @@ def test_no_signal_is_sent_to_a_process_that_is_not_the_runs(instance, tmp_path)
     try:
         wait_until((tmp_path / "held").exists)
         assert is_worker_alive(lock)
-        assert not instance.run_launcher.terminate(run.run_id)
+        assert instance.run_launcher.terminate(run.run_id)
         assert is_worker_alive(lock)
+        assert build_stop_request_path(instance.root_directory, run.run_id).exists()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
