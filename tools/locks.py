@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-EXTRAS: Final = ("postgres", "ray")
+EXTRAS: Final = ("k8s", "postgres", "ray")
 OLDEST_PYTHON: Final = "3.11"
 _CUDA_PACKAGE: Final = re.compile(r"(torch|triton|nvidia-.*|cuda-.*)==")
 _HEADER: Final = "# Written by `make locks`. Install it with: pip install --require-hashes --no-deps -r"
