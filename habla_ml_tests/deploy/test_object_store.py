@@ -70,6 +70,11 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
     finally:
         process.kill()  # after SIGTERM it waits 25 s for its parts
         process.wait()
+        # It keeps its sockets in this folder, whatever TMPDIR is.
+        used = {str(each + partner) for each in (port, master, volume, filer) for partner in (0, 10_000)}
+        for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108
+            if path.stem.rpartition("-")[2] in used:
+                path.unlink()
 
 
 def test_the_lake_can_be_there_and_only_who_has_the_keys_reaches_it(
