@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from collections.abc import Callable, Iterator, Sequence
 
 from habla_ml.annotation.review_queue import ReviewItem
 from habla_ml.lake import Lake
-from habla_ml.recordings.days import load_day
-
-_ROWS_PER_READ: Final = 256
+from habla_ml.lake.shards import find_rows
+from habla_ml.recordings.days import PublishedDay, load_day
 
 
 def iterate_audio(lake: Lake, items: Sequence[ReviewItem]) -> Iterator[tuple[str, str, bytes]]:
@@ -22,11 +16,8 @@ def iterate_audio(lake: Lake, items: Sequence[ReviewItem]) -> Iterator[tuple[str
         recordings = load_day(lake, day)
         if recordings is None:
             continue
-        wanted = pa.array(sorted({each.segment_id for each in items if each.day == day}), pa.string())
-        file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
-        for rows in file.iter_batches(_ROWS_PER_READ, columns=["segment_id", "audio"]):
-            for row in rows.filter(pc.is_in(rows["segment_id"], wanted)).to_pylist():
-                yield day, row["segment_id"], row["audio"]
+        wanted = {each.segment_id for each in items if each.day == day}
+        yield from ((day, *found) for found in _find_audio(lake, recordings, wanted.__contains__))
 
 
 def read_clip_audio(lake: Lake, day: str, segment_id: str) -> bytes | None:
@@ -34,10 +25,9 @@ def read_clip_audio(lake: Lake, day: str, segment_id: str) -> bytes | None:
     recordings = load_day(lake, day)
     if recordings is None:
         return None
-    file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
-    for group in range(file.num_row_groups):
-        at = pc.index(file.read_row_group(group, columns=["segment_id"])["segment_id"], segment_id).as_py()
-        if at >= 0:
-            audio: bytes = file.read_row_group(group, columns=["audio"])["audio"][at].as_py()
-            return audio
-    return None
+    return next((audio for _, audio in _find_audio(lake, recordings, segment_id.__eq__)), None)
+
+
+def _find_audio(lake: Lake, recordings: PublishedDay, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    for found in find_rows(lake, recordings.parquet, "segment_id", is_wanted, ["segment_id", "audio"]):
+        yield from zip(*(found.rows[name].to_pylist() for name in ("segment_id", "audio")), strict=True)

@@ -26,7 +26,8 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.references import select_named_speakers, select_references
 from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
-from habla_ml.lake.table import arrow_schema, open_table, put_table, read_parquet, read_table
+from habla_ml.lake.shards import read_rows
+from habla_ml.lake.table import arrow_schema, open_table, put_table, read_table
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.days import PublishedDay, find_metadata_id, load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
@@ -216,7 +217,7 @@ def read_annotated_segments(lake: Lake, recordings: PublishedDay, annotations: s
     events = read_valid_events(lake, annotations)
     latest = select_references(events).select(list(_EVENT_COLUMNS))
     columns = [*SEGMENT_COLUMNS, "day", "file_name", "number"]
-    metadata = read_parquet(lake.fetch_path(recordings.metadata), columns)
+    metadata = read_rows(lake, recordings.metadata, columns)
     position = pc.index_in(metadata["segment_id"], value_set=latest["segment_id"])
     annotated = metadata.filter(pc.is_valid(position))
     matching = latest.take(pc.drop_null(position))

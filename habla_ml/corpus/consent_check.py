@@ -13,7 +13,8 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_parquet, read_table
+from habla_ml.lake.shards import read_rows
+from habla_ml.lake.table import read_table
 
 
 def check_not_erased(lake: Lake, snapshot: Snapshot) -> None:
@@ -57,7 +58,7 @@ def _list_labels(lake: Lake, snapshot: Snapshot) -> Iterator[tuple[str, str | No
     own = read_table(lake, snapshot.segments, columns)
     tables = (
         own,
-        *(read_parquet(lake.fetch_path(each), columns) for each in snapshot.recordings.values()),
+        *(read_rows(lake, each, columns) for each in snapshot.recordings.values()),
         *(_read_named_speakers(lake, day, columns) for day in snapshot.recordings),
     )
     for table in tables:

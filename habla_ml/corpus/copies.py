@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_parquet
+from habla_ml.lake.shards import read_rows
 
 _COPIED_SHARE: Final = 0.5
 """Two sessions are copies if they share this part of the sounds of the smaller one. A recording that was copied in the
@@ -35,7 +35,7 @@ def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collecti
     columns = ["session_id", "audio_sha256", "loudness_dbfs"]
     tables = []
     for object_id in metadata:
-        rows = read_parquet(lake.fetch_path(object_id), columns)
+        rows = read_rows(lake, object_id, columns)
         is_wanted = pc.and_(pc.is_in(rows["session_id"], wanted), pc.greater(rows["loudness_dbfs"], SILENCE_DBFS))
         tables.append(rows.filter(is_wanted).select(columns[:2]))
     if not tables:

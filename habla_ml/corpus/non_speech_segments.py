@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from habla_ml.lake.shards import find_rows
 from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
@@ -46,23 +47,16 @@ def read_non_speech_segments(
     At most `most` segments: those with the smallest ids, which are a random sample since ids are hashes. Of them,
     segments longer than `max_duration_s` are excluded.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     sessions = {name for name, of in lake.get_json(snapshot.ledger)["groups"].items() if of == split}
     found: dict[str, str] = {}
     for day in snapshot.corpus:
         found.update(dict.fromkeys(_find_non_speech(lake, snapshot, day, sessions), day))
     taken = dict(sorted(found.items())[:most])
     for day in sorted(set(taken.values())):
-        wanted = pa.array(segment_id for segment_id, on in taken.items() if on == day)
-        file = pq.ParquetFile(pa.PythonFile(lake.open_ranges(snapshot.recordings[day]), "r"))
-        for group in range(file.num_row_groups):
-            is_wanted = pc.is_in(file.read_row_group(group, columns=["segment_id"])["segment_id"], wanted)
-            if not pc.any(is_wanted).as_py():
-                continue
-            for row in file.read_row_group(group, columns=_COLUMNS).filter(is_wanted).to_pylist():
+        wanted = {segment_id for segment_id, on in taken.items() if on == day}
+        recordings = snapshot.recordings[day]
+        for group in find_rows(lake, recordings, "segment_id", wanted.__contains__, _COLUMNS, by_ranges=True):
+            for row in group.rows.to_pylist():
                 if row["duration_s"] <= max_duration_s:
                     yield NonSpeechSegment(flac=row.pop("audio"), **row)
 

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.language import detect_language
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import read_parquet, read_table
+from habla_ml.lake.shards import read_rows
+from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +88,7 @@ def check_recordings(lake: Lake, metadata: str, settings: QualitySettings) -> tu
     `metadata` is the object id of the day's segment metadata.
     """
     columns = [*_NAME_COLUMNS, "loudness_dbfs", "clipped_share"]
-    table = read_parquet(lake.fetch_path(metadata), columns)
+    table = read_rows(lake, metadata, columns)
     clipped = pc.greater_equal(table["clipped_share"], settings.clipped_from_sample_share)
     silent = pc.less_equal(table["loudness_dbfs"], max(settings.silent_below_dbfs, SILENCE_DBFS))
     percent = _format_rounded(pc.multiply(table["clipped_share"], 100), 2, "% at full scale")

@@ -23,6 +23,7 @@ from habla_ml.corpus.language import detect_language
 from habla_ml.corpus.snapshot import Snapshot, Split, count_blind_references, load_snapshot
 from habla_ml.corpus.violations import ReviewRequestsBySegment, find_confirmed_rules
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.shards import find_rows, iterate_batches
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -228,9 +229,7 @@ def _summarise_day(day: str, recordings: PublishedDay | None, text: CorpusDay | 
 
 
 def _read_batches(lake: Lake, object_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    file = pq.ParquetFile(lake.fetch_path(object_id))
-    present = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=_REPORT_BATCH_ROWS, columns=present):
+    for batch in iterate_batches(lake, object_id, columns, _REPORT_BATCH_ROWS):
         yield pa.Table.from_batches([batch])
 
 
@@ -358,9 +357,5 @@ def _read_audio(lake: Lake, day: str, wanted: set[str]) -> Iterator[tuple[str, b
     """Yield the FLAC of the wanted segments; reads the audio of only the row groups that contain one."""
     if (recordings := load_day(lake, day)) is None:
         return
-    file = pq.ParquetFile(lake.fetch_path(recordings.parquet))
-    for group in range(file.num_row_groups):
-        ids = file.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
-        if not wanted.isdisjoint(ids):
-            audio = file.read_row_group(group, columns=["audio"])["audio"]
-            yield from ((name, audio[index].as_py()) for index, name in enumerate(ids) if name in wanted)
+    for found in find_rows(lake, recordings.parquet, "segment_id", wanted.__contains__, ["segment_id", "audio"]):
+        yield from zip(*(found.rows[name].to_pylist() for name in ("segment_id", "audio")), strict=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.shards import find_rows
 from habla_ml.lake.table import arrow_schema, open_table, read_table
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
@@ -172,21 +173,15 @@ def locate_utterances(lake: Lake, snapshot: Snapshot, split: OpenSplit) -> Itera
     Raises:
         CorpusError: As `read_utterances`.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     _check_open(split)
     wanted = _read_rows(lake, snapshot, split, None)
+    columns = ["segment_id", "source"]
     for day in _list_days(wanted):
-        parquet = snapshot.recordings[day]
-        file = pq.ParquetFile(pa.PythonFile(lake.open_ranges(parquet), "r"))
-        for group in range(file.num_row_groups):
-            columns = file.read_row_group(group, columns=["segment_id", "source"])
-            found = zip(columns["segment_id"].to_pylist(), columns["source"].to_pylist(), strict=True)
-            for at, (segment_id, source) in enumerate(found):
-                if (row := wanted.pop(segment_id, None)) is not None:
-                    fields = {**_make_fields(row), "source": source}
-                    yield StoredUtterance(**fields, parquet=parquet, row_group=group, row=at)
+        recordings = snapshot.recordings[day]
+        for found in find_rows(lake, recordings, "segment_id", wanted.__contains__, columns, by_ranges=True):
+            for at, row in zip(found.places, found.rows.to_pylist(), strict=True):
+                fields = {**_make_fields(wanted.pop(row["segment_id"])), "source": row["source"]}
+                yield StoredUtterance(**fields, parquet=found.parquet, row_group=found.row_group, row=at)
     _check_found(snapshot, split, wanted)
 
 
@@ -209,18 +204,15 @@ def read_sealed_sounds(lake: Lake, snapshot: Snapshot) -> frozenset[str]:
 
 
 def _read_split(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> Iterator[Utterance]:
-    import pyarrow.parquet as pq
-
     from habla_ml.audio import decode_flac
 
     wanted = _read_rows(lake, snapshot, split, only)
     columns = ["segment_id", "audio", "source"]
     for day in _list_days(wanted):
-        recordings = pq.ParquetFile(lake.fetch_path(snapshot.recordings[day]))
-        for batch in recordings.iter_batches(batch_size=256, columns=columns):
-            for segment_id, flac, source in zip(*(batch[name].to_pylist() for name in columns), strict=True):
-                if (row := wanted.pop(segment_id, None)) is not None:
-                    yield Utterance(**_make_fields(row), source=source, audio=decode_flac(flac))
+        for found in find_rows(lake, snapshot.recordings[day], "segment_id", wanted.__contains__, columns):
+            for row in found.rows.to_pylist():
+                fields = _make_fields(wanted.pop(row["segment_id"]))
+                yield Utterance(**fields, source=row["source"], audio=decode_flac(row["audio"]))
     _check_found(snapshot, split, wanted)
 
 

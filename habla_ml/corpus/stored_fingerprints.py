@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.audio import decode_flac
 from habla_ml.audio.fingerprint import FINGERPRINT_FORMAT, fingerprint
@@ -23,6 +22,7 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.fingerprint_index import FingerprintSet
 from habla_ml.errors import PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
+from habla_ml.lake.shards import find_rows
 from habla_ml.lake.table import put_table, read_parquet
 
 if TYPE_CHECKING:
@@ -125,13 +125,8 @@ def _to_fingerprint_set(table: pa.Table) -> FingerprintSet:
 
 def _compute_fingerprints(lake: Lake, recordings: str, missing: set[str]) -> Iterator[SoundFingerprint]:
     """Yield the fingerprints of the sounds; decode no other audio, and read one row group at a time."""
-    file = pq.ParquetFile(lake.fetch_path(recordings))
-    for group in range(file.num_row_groups):
-        names = file.read_row_group(group, columns=["audio_sha256"])["audio_sha256"].to_pylist()
-        if missing.isdisjoint(names):
-            continue
-        audio = file.read_row_group(group, columns=["audio"])["audio"]
-        for at, name in enumerate(names):
-            if name in missing:
+    for found in find_rows(lake, recordings, "audio_sha256", missing.__contains__, ["audio_sha256", "audio"]):
+        for row in found.rows.to_pylist():
+            if (name := row["audio_sha256"]) in missing:
                 missing.remove(name)
-                yield name, fingerprint(decode_flac(audio[at].as_py()))
+                yield name, fingerprint(decode_flac(row["audio"]))

@@ -12,12 +12,11 @@ deleted: an erasure does not change what a model was trained on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import read_valid_events
 from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
@@ -44,7 +43,9 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
+from habla_ml.lake.shards import SHARDS_FORMAT, Shard, ShardedTable, count_rows, load_shards, read_rows
 from habla_ml.lake.table import read_parquet
+from habla_ml.recordings.day_tables import count_day
 from habla_ml.recordings.days import drop_raw_streams
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
@@ -103,7 +104,7 @@ class PointerRewriter:
     def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
         area = catalogue.get_area(seen.name)
-        if area == "recordings" and not count_erased_rows(self.lake.fetch_path(value["facts"]), self.matcher):
+        if area == "recordings" and self.rewrite_object(value["facts"]) == value["facts"]:
             self.rewritten[value["parquet"]] = value["parquet"]  # do not read a day of audio
         if streams := value.pop("raw_streams", None):
             kept = drop_raw_streams(streams, self.stream_ids)
@@ -150,6 +151,8 @@ class PointerRewriter:
         kind = get_format(body)
         if kind in (TREE_FORMAT, TOMBSTONES_FORMAT):
             return object_id
+        if kind == SHARDS_FORMAT:
+            return self._rewrite_shards(object_id)
         if kind == SNAPSHOT_FORMAT:
             cleaned = self._recount_snapshot(self.matcher.clean_json(body, self._rewrite_id), body)
         else:
@@ -164,6 +167,17 @@ class PointerRewriter:
             target = folder / "table.parquet"
             write_without_erased_rows(path, self.matcher, target)
             return self.lake.adopt_file(target)
+
+    def _rewrite_shards(self, object_id: str) -> str:
+        """Return the id of a table in shards without erased rows; the keys of rows that are gone leave its manifest."""
+        table = load_shards(self.lake, object_id)
+        shards = []
+        for shard in table.shards:
+            if (rewritten := self.rewrite_object(shard.parquet)) != shard.parquet:
+                keys = set(read_rows(self.lake, rewritten, [table.key])[table.key].unique().to_pylist())
+                shard = Shard(rewritten, tuple(each for each in shard.left_out if each in keys))
+            shards.append(shard)
+        return ShardedTable(table.key, tuple(shards)).save(self.lake)
 
     def _recount_snapshot(self, body: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         """Return the snapshot with new counts and hours if it lost segments."""
@@ -216,13 +230,11 @@ def _is_report(name: str) -> bool:
 def _recount(lake: Lake, area: str, value: dict[str, Any]) -> dict[str, Any]:
     """Return a pointer's value with totals counted again from its tables."""
     if area == "recordings":
-        rows = read_parquet(lake.fetch_path(value["facts"]), ["session_id", "duration_s"])
-        sessions = len(pc.unique(rows["session_id"]))
-        return {**value, "segments": rows.num_rows, "sessions": sessions, "hours": _sum_hours(rows)}
+        return {**value, **asdict(count_day(lake, value["facts"]))}
     if area == "annotations":
-        return {**value, "events": _count_rows(lake, value["parquet"])}
+        return {**value, "events": count_rows(lake, value["parquet"])}
     if area == "hypotheses":
-        return {**value, "count": _count_rows(lake, value["hypotheses"])}
+        return {**value, "count": count_rows(lake, value["hypotheses"])}
     return {**value, **_recount_corpus(lake, value)} if area == "corpus" else value
 
 
@@ -231,11 +243,7 @@ def _recount_corpus(lake: Lake, value: Mapping[str, Any]) -> dict[str, Any]:
     annotated = 0
     if value["annotations"]:
         annotated = len(pc.unique(read_valid_events(lake, value["annotations"], ["segment_id"])["segment_id"]))
-    return compute_totals(rows, _count_rows(lake, value["facts"]), annotated - rows.num_rows)
-
-
-def _count_rows(lake: Lake, object_id: str) -> int:
-    return int(pq.read_metadata(lake.fetch_path(object_id)).num_rows)
+    return compute_totals(rows, count_rows(lake, value["facts"]), annotated - rows.num_rows)
 
 
 def _sum_hours(rows: pa.Table) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.shards import count_rows, find_rows
 from habla_ml.lineage.node import Kind, LineageBounds, ReadCost
 from habla_ml.lineage.session_names import is_session_named, show_session
 from habla_ml.recordings.days import find_metadata_id
@@ -87,21 +87,16 @@ def _read_day(lake: Lake, day: str, kind: Kind, name: str, cost: ReadCost) -> pa
     metadata = find_metadata_id(lake, day)
     if metadata is None:
         return None
-    file = pq.ParquetFile(lake.fetch_path(metadata))
     cost.days += 1
-    cost.rows += file.metadata.num_rows
-    found = list(_find_rows(file, kind, name))
+    cost.rows += count_rows(lake, metadata)
+    column = "segment_id" if kind == "segment" else "session_id"
+    is_meant = name.__eq__ if kind == "segment" else partial(_is_session, name)
+    found = [each.rows for each in find_rows(lake, metadata, column, is_meant, _COLUMNS)]
     return pa.concat_tables(found) if found else None
 
 
-def _find_rows(file: pq.ParquetFile, kind: Kind, name: str) -> Iterator[pa.Table]:
-    column = "segment_id" if kind == "segment" else "session_id"
-    for at in range(file.num_row_groups):
-        known = file.read_row_group(at, columns=[column])[column].unique().to_pylist()
-        meant = [each for each in known if (each == name if kind == "segment" else is_session_named(each, name))]
-        if meant:
-            table = file.read_row_group(at, columns=_COLUMNS)
-            yield table.filter(pc.is_in(table[column], value_set=pa.array(meant)))
+def _is_session(name: str, session: str) -> bool:
+    return is_session_named(session, name)
 
 
 def _explain_missing(lake: Lake, kind: Kind, name: str, day: str | None, bounds: LineageBounds) -> InputError:

@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from habla_ml.audio import SILENCE_DBFS, decode_flac
 from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.speakers import SpeakerMap
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, catalogue, compute_digest
+from habla_ml.lake.shards import find_rows
 from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses, estimate_weekly_spread
 from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
@@ -209,9 +208,9 @@ def _sum_day(
         pair[0] += x
         pair[1] += y
 
-    sample: list[tuple[int, int, str]] = []
+    sample: list[tuple[int, str, str]] = []
     sounds: set[str] = set()
-    for at, row in enumerate(read_segment_metadata(lake, day.metadata, _COLUMNS)):
+    for row in read_segment_metadata(lake, day.metadata, _COLUMNS):
         session, seconds = row["session_id"], row["duration_s"]
         if row["loudness_dbfs"] <= SILENCE_DBFS or row["audio_sha256"] in sounds:
             continue  # nothing was recorded, or it is in a copy of a session that was counted
@@ -225,9 +224,9 @@ def _sum_day(
         if name is not None:
             add("unseen_speakers", session, seconds, seconds * (name not in trained.train_speakers))
         digest = hashlib.blake2b(row["segment_id"].encode(), digest_size=8).digest()
-        entry = (-int.from_bytes(digest, "big"), at, session)
+        entry = (-int.from_bytes(digest, "big"), row["segment_id"], session)
         (heapq.heappush if len(sample) < SNR_SAMPLE_SIZE else heapq.heappushpop)(sample, entry)
-    for session, snr_db in _measure_snr(lake, day, {at: session for _, at, session in sample}):
+    for session, snr_db in _measure_snr(lake, day, {segment: session for _, segment, session in sample}):
         add("snr_db", session, 1.0, snr_db)
     return DailyInputs(
         inputs=inputs,
@@ -245,20 +244,13 @@ def _find_speaker_name(speakers: SpeakerMap, session: str, label: str | None) ->
     return None if is_local_speaker_label(session, label) else canonical_name(label)
 
 
-def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[int, str]) -> Iterator[tuple[str, float]]:
-    """Yield session and signal-to-noise ratio of the sampled rows; reads only their row groups."""
-    file = pq.ParquetFile(lake.fetch_path(day.parquet))
-    first = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        here = sorted(at - first for at in sample if first <= at < first + rows)
-        if here:
-            audio: pa.ChunkedArray = file.read_row_group(group, columns=["audio"])["audio"]
-            for at in here:
-                snr_db = estimate_snr_db(decode_flac(audio[at].as_py()))
-                if snr_db is not None:
-                    yield sample[first + at], snr_db
-        first += rows
+def _measure_snr(lake: Lake, day: PublishedDay, sample: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """Yield session and signal-to-noise ratio of the sampled segments; reads only their row groups."""
+    for found in find_rows(lake, day.parquet, "segment_id", sample.__contains__, ["segment_id", "audio"]):
+        for row in found.rows.to_pylist():
+            snr_db = estimate_snr_db(decode_flac(row["audio"]))
+            if snr_db is not None:
+                yield sample[row["segment_id"]], snr_db
 
 
 def _sum_pairs(pairs: Iterable[tuple[float, float]]) -> RatioSums:

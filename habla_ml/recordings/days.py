@@ -1,33 +1,25 @@
 """Publish one day of recordings: merge new rows with the rows in the lake.
 
-A row stays in the lake when Habla deletes its folder: a row that is not read again is copied from the day's previous
-object. Both inputs are sorted, so memory holds one row group whatever the day's size. The pointer `recordings/<day>`
-moves by compare-and-set once both objects are durable.
+A row stays in the lake when Habla deletes its folder: a row that is not read again stays in the day's tables
+(`habla_ml.recordings.day_tables`). All inputs are sorted, so memory holds one row group whatever the day's size. The
+pointer `recordings/<day>` moves by compare-and-set once both tables are durable.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from habla_ml.consent import admission
 from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
-from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, PointerReader, catalogue
-from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
+from habla_ml.recordings.day_tables import DayTables, write_day
+from habla_ml.recordings.segments import RecordedSegment
 from habla_ml.recordings.sessions import Skipped
 from habla_ml.scratch import make_scratch_folder
-
-_HINT_COLUMNS = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
 
 
 @dataclass(frozen=True)
@@ -45,9 +37,9 @@ class PublishedDay(WithheldState):
 
     day: str
     parquet: str
-    """Object id of the rows with audio."""
+    """Id of the table of rows with audio."""
     metadata: str
-    """Object id of the same rows without audio; stored as `facts`."""
+    """Id of the table of the same rows without audio; stored as `facts`."""
     inputs: Mapping[str, str]
     """Session → fingerprint of its files and, after a space, the stat signature of its settled folder."""
     set_aside: str
@@ -144,12 +136,10 @@ def publish_day(
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     before = None if pointer is None else _parse_pointer(pointer.value, day)
     dropped = frozenset(update.dropped)
-    kept = iter(()) if before is None else _read_kept_rows(lake.fetch_path(before.parquet), dropped)
     try:
         with make_scratch_folder(work_folder, "recordings") as folder:
-            audio, metadata = folder / "audio.parquet", folder / "metadata.parquet"
-            totals = _write_tables(drop_erased_rows(lake, _merge_rows(segments, kept)), audio, metadata)
-            audio_id, metadata_id = lake.adopt_file(audio), lake.adopt_file(metadata)
+            present = None if before is None else DayTables(before.parquet, before.metadata)
+            tables, totals = write_day(lake, present, segments, dropped, folder)
     except OSError as error:
         raise LakeError(
             f"day {day} cannot be written below {work_folder}: {error.strerror or error}; nothing was published. "
@@ -158,11 +148,11 @@ def publish_day(
     earlier = () if before is None else read_skipped_inputs(lake, before.set_aside)
     others = [each for each in earlier if each.session not in update.inputs]
     value: dict[str, Any] = {
-        "parquet": audio_id,
-        "facts": metadata_id,
+        "parquet": tables.audio,
+        "facts": tables.metadata,
         "inputs": {**(before.inputs if before else {}), **update.inputs},
         "set_aside": put_skipped_inputs(lake, [*others, *update.skipped_inputs]),
-        **totals,
+        **asdict(totals),
     }
     streams = {**(before.raw_streams if before else {}), **update.raw_streams}
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
@@ -191,57 +181,3 @@ def drop_raw_streams(streams: Mapping[str, Any], object_ids: Collection[str]) ->
         if left:
             kept[name] = value if len(left) == len(listed) else left
     return kept
-
-
-def _read_kept_rows(path: Path, dropped: frozenset[str]) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROW_GROUP_SIZE):
-        yield from (row for row in batch.to_pylist() if row["session_id"] not in dropped)
-
-
-def _row_sort_key(row: Mapping[str, Any]) -> tuple[str, int, str, str]:
-    return (row["session_id"], row["number"], row["file_name"], row["source"])
-
-
-def _merge_rows(fresh: Iterable[RecordedSegment], kept: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Merge two sorted streams; of two rows with the same key keep the fresh one.
-
-    A fresh row of the same sound without hints yields to the kept one: Habla's clean-up may have deleted metadata.json
-    before the segments.
-    """
-    merged = heapq.merge(map(vars, fresh), kept, key=_row_sort_key)  # stable: the fresh row is first
-    for _, (chosen, *others) in groupby(merged, key=_row_sort_key):
-        for row in others:
-            if all(chosen[name] is None for name in _HINT_COLUMNS) and row["audio_sha256"] == chosen["audio_sha256"]:
-                chosen = row
-        yield chosen
-
-
-def _make_column(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
-    """Return one column of a row group."""
-    values = [row[field.name] for row in rows]
-    if field.name != "audio":
-        return pa.array(values, field.type)
-    # A builder of pyarrow would copy the audio several times while it grows.
-    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
-    return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
-
-
-def _write_tables(rows: Iterator[dict[str, Any]], audio: Path, metadata: Path) -> dict[str, Any]:
-    """Write both tables, one row group at a time; return the pointer's totals."""
-    segments, seconds = 0, 0.0
-    sessions: set[str] = set()
-    options: Any = {"write_statistics": False, "use_dictionary": ["source", "session_id", "day", "direction"]}
-    # FLAC does not compress again.
-    compression = {name: "none" if name == "audio" else "zstd" for name in SEGMENT_SCHEMA.names}
-    with (
-        pq.ParquetWriter(audio, SEGMENT_SCHEMA, compression=compression, **options) as audio_writer,
-        pq.ParquetWriter(metadata, SEGMENT_METADATA_SCHEMA, compression="zstd", **options) as metadata_writer,
-    ):
-        while chunk := list(islice(rows, ROW_GROUP_SIZE)):
-            table = pa.table([_make_column(chunk, each) for each in SEGMENT_SCHEMA], schema=SEGMENT_SCHEMA)
-            audio_writer.write_table(table)
-            metadata_writer.write_table(table.drop_columns(["audio"]))
-            segments += len(chunk)
-            seconds += sum(row["duration_s"] for row in chunk)
-            sessions.update(row["session_id"] for row in chunk)
-    return {"segments": segments, "sessions": len(sessions), "hours": round(seconds / 3600, 9)}

@@ -12,9 +12,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from habla_ml.lake import Lake
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.lake.table import arrow_schema
 
 HABLA_SOURCE: Final = "habla"
@@ -86,5 +85,5 @@ def read_segment_metadata(
     lake: Lake, metadata: str, columns: Sequence[str] | None = None
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a day's metadata (an object id) in order, with these columns or with all."""
-    for batch in pq.ParquetFile(lake.fetch_path(metadata)).iter_batches(columns=columns):
+    for batch in iterate_batches(lake, metadata, columns):
         yield from batch.to_pylist()

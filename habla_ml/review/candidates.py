@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.review_queue import load_chosen_segment_ids
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
@@ -222,8 +222,7 @@ def _read_metadata_batches(lake: Lake, day: str) -> Iterator[pa.Table]:
     recordings = load_day(lake, day)
     if recordings is None:
         return
-    file = pq.ParquetFile(lake.fetch_path(recordings.metadata))
-    for batch in file.iter_batches(_SEGMENTS_PER_BATCH, columns=list(_CANDIDATE_COLUMNS)):
+    for batch in iterate_batches(lake, recordings.metadata, _CANDIDATE_COLUMNS, _SEGMENTS_PER_BATCH):
         yield pa.Table.from_batches([batch])
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from habla_ml.audio import decode_flac
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import CorpusError
@@ -17,7 +15,8 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.export.publish import checkout_artefact
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, Store, catalogue
-from habla_ml.recordings.days import load_day
+from habla_ml.lake.shards import find_rows
+from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import ReviewCandidate
 from habla_ml.review.selection import ComparedHypothesis
@@ -149,7 +148,7 @@ def _iterate_utterances(lake: Lake, candidates: Sequence[ReviewCandidate]) -> It
     for day, wanted in sorted(by_day.items()):
         recordings = load_day(lake, day)
         if recordings is not None:
-            yield from _read_day_utterances(pq.ParquetFile(lake.fetch_path(recordings.parquet)), wanted)
+            yield from _read_day_utterances(lake, recordings, wanted)
         if wanted:
             raise CorpusError(
                 f"day {day} names {len(wanted)} segments without audio in its recordings, the first is "
@@ -157,13 +156,11 @@ def _iterate_utterances(lake: Lake, candidates: Sequence[ReviewCandidate]) -> It
             )
 
 
-def _read_day_utterances(recordings: pq.ParquetFile, wanted: dict[str, ReviewCandidate]) -> Iterator[Utterance]:
+def _read_day_utterances(
+    lake: Lake, recordings: PublishedDay, wanted: dict[str, ReviewCandidate]
+) -> Iterator[Utterance]:
     """Yield the wanted segments of a day, and remove them from `wanted`."""
-    for group in range(recordings.num_row_groups):
-        ids = recordings.read_row_group(group, columns=["segment_id"])["segment_id"].to_pylist()
-        present = [(at, wanted.pop(each)) for at, each in enumerate(ids) if each in wanted]
-        if not present:
-            continue
-        audio = recordings.read_row_group(group, columns=["audio"])["audio"]
-        for at, candidate in present:
-            yield Utterance(**candidate.metadata(), sentence="", audio=decode_flac(audio[at].as_py()))
+    for found in find_rows(lake, recordings.parquet, "segment_id", wanted.__contains__, ["segment_id", "audio"]):
+        for row in found.rows.to_pylist():
+            candidate = wanted.pop(row["segment_id"])
+            yield Utterance(**candidate.metadata(), sentence="", audio=decode_flac(row["audio"]))

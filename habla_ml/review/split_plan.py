@@ -15,7 +15,7 @@ from habla_ml.corpus.speakers import find_enrolled_speakers
 from habla_ml.corpus.split_ledger import load_ledger
 from habla_ml.corpus.splits import assign_sessions
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import read_parquet
+from habla_ml.lake.shards import read_rows
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import Settings
@@ -59,7 +59,7 @@ def _sum_speech(lake: Lake, metadata: list[str]) -> pa.Table:
     empty = pa.table({"session_id": pa.array([], pa.string()), "speaker": [], "duration_s": []})
     tables = []
     for object_id in metadata:
-        rows = read_parquet(lake.fetch_path(object_id), list(_SPEECH_COLUMNS))
+        rows = read_rows(lake, object_id, _SPEECH_COLUMNS)
         sums = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([("duration_s", "sum")])
         tables.append(sums.rename_columns({"duration_s_sum": "duration_s"}).select(list(_SPEECH_COLUMNS)))
     speech = pa.concat_tables(tables) if tables else empty

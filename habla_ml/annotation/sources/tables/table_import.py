@@ -34,7 +34,7 @@ from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
-from habla_ml.lake.table import read_parquet
+from habla_ml.lake.shards import read_rows
 from habla_ml.recordings.day_range import explain_day_outside
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
@@ -291,7 +291,7 @@ class _TableImporter:
         columns = ["audio_sha256", "segment_id", "session_id", "day"]
         for day in catalogue.RECORDINGS.keys(self.lake) if rows_by_audio else ():
             if (published := load_day(self.lake, day)) is not None:
-                table = read_parquet(self.lake.fetch_path(published.metadata), columns)
+                table = read_rows(self.lake, published.metadata, columns)
                 for row in table.filter(pc.is_in(table["audio_sha256"], wanted)).to_pylist():
                     audio = row.pop("audio_sha256")
                     known.setdefault(audio, RowTarget(rows_by_audio[audio].row, **row, audio_sha256=audio))
