@@ -20,6 +20,7 @@ from habla_ml.integrity.pointer_kinds import PointerKind, find_pointer_kind
 from habla_ml.lake import Lake
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.reachability import find_ids, find_ids_in_text, is_json
+from habla_ml.lake.shards import SHARDS_FORMAT
 
 _START_BYTES: Final = 64
 _TABLE_START: Final = b"PAR1"
@@ -65,14 +66,18 @@ class LakeWalk:
                 yield self._make_fault(name, tables.get(object_id, ""), object_id, f"cannot be read ({error})")
                 continue
             if text:
+                if object_id in tables and f'"{SHARDS_FORMAT}"' not in text:
+                    yield self._make_fault(
+                        name, tables[object_id], object_id, "is neither a table nor its list of shards"
+                    )
                 yield from self._check_named_objects(name, text)
                 waiting += [each for each in find_ids_in_text(text) if self.index.reach(each, name)]
             elif self.checks_tables and (start.startswith(_TABLE_START) or object_id in tables):
                 yield from self._check_table(name, tables.get(object_id, ""), object_id)
 
     def _check_named_objects(self, name: str, text: str) -> Iterator[ObjectFault]:
-        """Yield what is wrong with the files of a tree, or with the table of a snapshot."""
-        if f'"{TREE_FORMAT}"' not in text and f'"{SNAPSHOT_FORMAT}"' not in text:
+        """Yield what is wrong with the files of a tree, the shards of a table, or the table of a snapshot."""
+        if not any(f'"{each}"' in text for each in (TREE_FORMAT, SHARDS_FORMAT, SNAPSHOT_FORMAT)):
             return
         try:
             value = json.loads(text)
@@ -81,6 +86,9 @@ class LakeWalk:
         kind = value.get("format") if isinstance(value, dict) else None
         if kind == SNAPSHOT_FORMAT and self._is_missing(value["segments"]):
             yield self._make_fault(name, "segments", value["segments"], "is missing")
+        for each in value["shards"] if kind == SHARDS_FORMAT else ():
+            if self._is_missing(each["parquet"]):
+                yield self._make_fault(name, "shards", each["parquet"], "is missing")
         for each in value["files"] if kind == TREE_FORMAT else ():
             if self._is_missing(each["sha256"]):
                 yield self._make_fault(name, each["path"], each["sha256"], "is missing")

@@ -89,7 +89,7 @@ def write_day(
     segments: Iterable[RecordedSegment],
     dropped: Collection[str],
     folder: Path,
-    sizes: ShardSizes = SHARD_SIZES,
+    sizes: ShardSizes | None = None,
 ) -> tuple[DayTables, DayTotals]:
     """Publish the tables of a day with new segments, and return them.
 
@@ -99,8 +99,9 @@ def write_day(
         segments: New segments, sorted by session, number, file name and source. A segment replaces the one with the same id.
         dropped: Sessions whose rows leave the day; read after the first segment.
         folder: Empty local folder for unfinished files.
-        sizes: Bounds of the shards.
+        sizes: Bounds of the shards; by default `SHARD_SIZES`.
     """
+    sizes = sizes or SHARD_SIZES
     stored = [] if before is None else _list_shards(lake, before)
     rewritten = [each for each in stored if each.is_rewritten(sizes)]
     kept = [each for each in stored if not each.is_rewritten(sizes)]
