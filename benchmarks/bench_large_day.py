@@ -104,9 +104,8 @@ def main() -> int:
             line = f"{name}, hour {hour + 1}: {passed_s:.1f} CPU s, {written / 1e6:.1f} MB written, {shards} shards"
             print(f"{line}, {total:,} segments")
         growth[name] = hours[-1][2] / hours[1][2]
-        print(
-            f"{name}: the last hour writes {growth[name]:.2f} times the second one; {sum(h[2] for h in hours) / 1e6:.0f} MB in all"
-        )
+        all_mb = sum(written for _, _, written, _ in hours) / 1e6
+        print(f"{name}: the last hour writes {growth[name]:.2f} times the second one; {all_mb:.0f} MB in all")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     return int(growth["shards"] > MOST_GROWTH)
 

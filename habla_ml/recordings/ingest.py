@@ -45,7 +45,7 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
 
     Reads only sessions with changed files, or with withheld segments for which a consent was granted. Live sessions
     wait. A bad file is skipped with its reason. The same files give the same object again, without reading audio. The
-    work is proportional to the changed sessions, plus one copy of the day's object. Raises `InputError` if the
+    work is proportional to the changed sessions, plus one small shard of the day. Raises `InputError` if the
     recordings folder cannot be listed, or the register of consents cannot be read, or `LakeError` if nothing can be
     published. The day is unchanged.
     """

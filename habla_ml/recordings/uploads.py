@@ -73,7 +73,7 @@ def ingest_hour(
 ) -> IngestedHour:
     """Publish the unread clips of a UTC hour of receipt, such as `2026-11-29T06`, in the days of their recording.
 
-    The work is proportional to the unread clips, plus one copy of the object of each of their days. Raises `InputError`
+    The work is proportional to the unread clips, plus one small shard of each of their days. Raises `InputError`
     if the register of consents cannot be read, or `LakeError` if the lake or the inbox cannot be read or written; the
     days that were published before stay.
     """

@@ -26,6 +26,7 @@ from habla_ml.evaluation.comparison.stored_evidence import read_stored_compariso
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.lake.table import read_parquet
+from habla_ml.recordings import day_tables
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.tables import escape_markdown
@@ -51,9 +52,14 @@ from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 from habla_ml_tests.testing.training_identities import make_identity
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
-def full_lake(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FullLake, Store]:
-    if request.param == "folder":
+@pytest.fixture(params=["folder", "shards", pytest.param("s3", marks=pytest.mark.slow)])
+def full_lake(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[FullLake, Store]:
+    if request.param == "shards":  # of two rows each, so that sessions and people are in several
+        monkeypatch.setattr(day_tables, "SHARD_SIZES", day_tables.ShardSizes(small_bytes=0, largest_bytes=1))
+        monkeypatch.setattr(day_tables, "ROW_GROUP_SIZE", 2)
+    if request.param != "s3":
         return make_full_lake(tmp_path), DirectoryStore(tmp_path / "lake")
     endpoint, prefix = request.getfixturevalue("s3_endpoint"), f"erase/{uuid.uuid4().hex}"
     store = S3Store(new_client(endpoint), BUCKET, prefix)
