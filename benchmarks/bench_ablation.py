@@ -1,4 +1,4 @@
-"""Which keys of a recipe help? The demo's recipe with one change at a time, on equal audio, scored as served.
+"""Which keys of a recipe help? The demo's recipe with SpecAugment and one change at a time, on equal audio, scored as served.
 
 Each run trains on the demo's newest snapshot and is scored at 30 s windows: wrong and missing words of the test set, general
 Spanish, and invented text in clips without speech. Every configuration has the same seeds. Its difference from `reference`
@@ -68,6 +68,8 @@ CADENCE = {
     "early_stopping_patience": 1000,
 }
 EFFECTS = ("speed", "pitch", "reverberation", "noise", "gain")
+BASELINE = {"spec_augment": {}}
+"""What the reference has besides the demo's recipe."""
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     REFERENCE: {},
     **{f"full_share-{share:g}": {"windows": {"full_share": share}} for share in (0, 0.06, 0.3, 1)},
@@ -86,7 +88,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "best-of-many": CADENCE,
     "averaging": {**CADENCE, "average_checkpoints": 5},
 }
-"""Name → the changes of the demo's recipe, which has full_share 0.12, the encoder only, SpecAugment and replay."""
+"""Name → the changes of the reference, which has full_share 0.12, the encoder only, SpecAugment and replay."""
 WITHOUT_REPLAY = {"no-replay"}
 
 
@@ -143,7 +145,13 @@ class Ablation:
         """Return the demo's recipe with the changes of a configuration, and a length by the audio alone."""
         recipe = load_recipe(Path(__file__).resolve().parent.parent / "configs" / "recipes" / "demo-full.yaml")
         length = {"epochs": epochs, "min_steps": None, "max_steps": None, "seed": recipe.seed + seed}
-        changed = {**recipe.model_dump(), "evaluate_every_steps": 1_000_000, **length, **CONFIGURATIONS[name]}
+        changed = {
+            **recipe.model_dump(),
+            **BASELINE,
+            "evaluate_every_steps": 1_000_000,
+            **length,
+            **CONFIGURATIONS[name],
+        }
         return Recipe.model_validate(changed)
 
     def get_path(self, name: str, seed: int) -> Path:

@@ -114,7 +114,7 @@ def test_a_comparison_uses_the_clips_without_speech_of_a_release(
     alone = leave_silence_to_model(model.decoding)
     decoded = read_hypotheses(lake, model.artefact_digest, alone)
     assert len(decoded) == 60
-    assert 10 <= sum(bool(each.text) for each in decoded.values()) <= 30
+    assert 0 < sum(bool(each.text) for each in decoded.values()) <= 30, "without speech detection a few have text"
 
 
 def test_the_model_decides_alone_on_silence_with_what_its_engine_has() -> None:
