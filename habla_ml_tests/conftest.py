@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,27 @@ from habla_ml_tests.testing.s3_clients import serve_s3
 # The time of an example depends on the load of the machine, so no example has a deadline.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
+
+
+_SHARED_FIXTURES: Final = (
+    "habla_ml_tests/annotation/sources/label_studio/",
+    "habla_ml_tests/defs/test_ray_",
+    "habla_ml_tests/export/coreml/",
+)
+"""Starts of the names of files with an expensive fixture of the session: a server, a cluster, a conversion."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the files that share an expensive fixture to one process, and each other file to any."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedFixtureScheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return next((each for each in _SHARED_FIXTURES if file.startswith(each)), file)
+
+    return SharedFixtureScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
