@@ -104,8 +104,8 @@ class PointerRewriter:
     def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
         area = catalogue.get_area(seen.name)
-        if area == "recordings" and self.rewrite_object(value["facts"]) == value["facts"]:
-            self.rewritten[value["parquet"]] = value["parquet"]  # do not read a day of audio
+        if area == "recordings":
+            self._keep_other_audio(value)
         if streams := value.pop("raw_streams", None):
             kept = drop_raw_streams(streams, self.stream_ids)
             value |= {"raw_streams": kept} if kept else {}
@@ -113,6 +113,13 @@ class PointerRewriter:
             value |= self._rewrite_skipped_inputs(value)
         value = self.matcher.clean_json(value, self._rewrite_id)
         return value if value == dict(seen.value) else _recount(self.lake, area, value)
+
+    def _keep_other_audio(self, value: Mapping[str, Any]) -> None:
+        """Keep each audio shard of a day whose metadata has no erased row, so that the audio is not read."""
+        audio, metadata = (load_shards(self.lake, value[key], by_ranges=True) for key in ("parquet", "facts"))
+        for one, other in zip(audio.shards, metadata.shards, strict=True):
+            if self.rewrite_object(other.parquet) == other.parquet:
+                self.rewritten[one.parquet] = one.parquet
 
     def _rewrite_skipped_inputs(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key of a list of skipped inputs without quoted values, which may contain erased text."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -90,13 +89,12 @@ def _read_day(lake: Lake, day: str, kind: Kind, name: str, cost: ReadCost) -> pa
     cost.days += 1
     cost.rows += count_rows(lake, metadata)
     column = "segment_id" if kind == "segment" else "session_id"
-    is_meant = name.__eq__ if kind == "segment" else partial(_is_session, name)
+
+    def is_meant(value: str) -> bool:
+        return value == name if kind == "segment" else is_session_named(value, name)
+
     found = [each.rows for each in find_rows(lake, metadata, column, is_meant, _COLUMNS)]
     return pa.concat_tables(found) if found else None
-
-
-def _is_session(name: str, session: str) -> bool:
-    return is_session_named(session, name)
 
 
 def _explain_missing(lake: Lake, kind: Kind, name: str, day: str | None, bounds: LineageBounds) -> InputError:

@@ -2,8 +2,8 @@
 
 A day of up to `ShardSizes.small_bytes` is one object, sorted by session. Of a larger day, a changed session is written into
 new shards (`habla_ml.lake.shards`) and left out of the earlier ones. Small shards, and those with less than half of their
-rows, are written again with it. So a change costs as much as the changed sessions and a small shard, however large the
-day is.
+rows, are written again with it. So a change writes the changed sessions, a small shard and now and then a sparse one,
+however large the day is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from habla_ml.consent.tombstones import drop_erased_rows
@@ -28,6 +30,8 @@ from habla_ml.lake.shards import Shard, ShardedTable, iterate_batches, load_shar
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
 
 _KEY: Final = "session_id"
+_CACHED_ROW_GROUPS: Final = 8
+"""About 8 MB each."""
 _HINT_COLUMNS: Final = ("recorded_at", "speaker", "direction", "machine_text", "machine_confidence", "asr_status")
 _Row = dict[str, Any]
 
@@ -77,11 +81,6 @@ class _StoredShard:
     def is_rewritten(self, sizes: ShardSizes) -> bool:
         return self.size_bytes < sizes.small_bytes or 2 * self.counted < self.rows
 
-    def read_rows(self, lake: Lake, groups: Iterable[int], session: str) -> Iterator[_Row]:
-        file = pq.ParquetFile(lake.fetch_path(self.audio.parquet))
-        for group in groups:
-            yield from (row for row in file.read_row_group(group).to_pylist() if row[_KEY] == session)
-
 
 def write_day(
     lake: Lake,
@@ -97,7 +96,7 @@ def write_day(
         lake: The lake of the day.
         before: The present tables; None for a new day.
         segments: New segments, sorted by session, number, file name and source. A segment replaces the one with the same id.
-        dropped: Sessions whose rows leave the day; read after the first segment.
+        dropped: Sessions whose rows leave the day.
         folder: Empty local folder for unfinished files.
         sizes: Bounds of the shards; by default `SHARD_SIZES`.
     """
@@ -136,7 +135,8 @@ def count_day(lake: Lake, metadata: str) -> DayTotals:
 
 
 def _list_shards(lake: Lake, tables: DayTables) -> list[_StoredShard]:
-    audio, metadata = (load_shards(lake, each, _KEY) for each in (tables.audio, tables.metadata))
+    # Of audio, only the shards of changed sessions are fetched.
+    audio, metadata = load_shards(lake, tables.audio, _KEY, by_ranges=True), load_shards(lake, tables.metadata, _KEY)
     found = []
     for one, other in zip(audio.shards, metadata.shards, strict=True):
         groups: dict[str, list[int]] = defaultdict(list)
@@ -156,9 +156,20 @@ def _complete_sessions(
     lake: Lake, segments: Iterable[RecordedSegment], kept: Sequence[_StoredShard], changed: set[str]
 ) -> Iterator[_Row]:
     """Yield the new segments with the other rows of their sessions in the shards that stay; add the sessions to `changed`."""
+
+    # Sessions and shards are sorted, so the next session is mostly in the same row group.
+    @lru_cache(maxsize=_CACHED_ROW_GROUPS)
+    def read_group(parquet: str, group: int) -> pa.Table:
+        return pq.ParquetFile(lake.fetch_path(parquet)).read_row_group(group)
+
+    def read_session(shard: _StoredShard, session: str) -> Iterator[_Row]:
+        for group in shard.groups.get(session, ()):
+            table = read_group(shard.audio.parquet, group)
+            yield from table.filter(pc.equal(table[_KEY], session)).to_pylist()
+
     for session, fresh in groupby(segments, key=attrgetter(_KEY)):
         changed.add(session)
-        earlier = [each.read_rows(lake, each.groups[session], session) for each in kept if session in each.groups]
+        earlier = [read_session(each, session) for each in kept]
         yield from _merge_rows(map(vars, fresh), heapq.merge(*earlier, key=_row_sort_key))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from habla_ml.integrity.check import LakeCheck, LakeFinding
@@ -13,6 +14,8 @@ from habla_ml.integrity.pointer_kinds import POINTER_KINDS, find_pointer_kind
 from habla_ml.lake import DirectoryStore, catalogue
 from habla_ml.lake.catalogue import PointerFamily
 from habla_ml.lake.lake import make_object_key
+from habla_ml.lake.shards import Shard, ShardedTable
+from habla_ml.lake.table import put_table
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.habla_sessions import make_workspace
@@ -101,6 +104,20 @@ def test_a_damaged_object_that_nothing_needs_is_a_note(small_lake: SmallLake) ->
 def test_a_table_that_does_not_parse_is_found_without_a_deep_check(small_lake: SmallLake, data: bytes) -> None:
     write_over(small_lake, make_object_key(get_table(small_lake)), data)
     assert "(parquet) is no parquet table that can be read" in get_only_damage(small_lake.check()).found
+
+
+def test_a_missing_shard_of_a_table_is_found_and_json_in_its_place_is_no_table(small_lake: SmallLake) -> None:
+    lake, whole = small_lake.lake, get_table(small_lake)
+    lost = put_table(lake, pa.table({"segment_id": ["two"]}))
+    pointer = lake.read_pointer(DAY)
+    assert pointer is not None
+    table = ShardedTable("segment_id", (Shard(whole), Shard(lost))).save(lake)
+    pointer = lake.move_pointer(DAY, {**pointer.value, "parquet": table}, pointer)
+    assert not small_lake.check().is_damaged
+    small_lake.store.delete(make_object_key(lost))
+    assert f"object {lost} (shards) is missing" in get_only_damage(small_lake.check()).found
+    lake.move_pointer(DAY, {**pointer.value, "parquet": lake.put_json({"rows": 2})}, pointer)
+    assert "is neither a table nor its list of shards" in get_only_damage(small_lake.check()).found
 
 
 def test_json_that_was_changed_is_found_without_a_deep_check(small_lake: SmallLake) -> None:
