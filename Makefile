@@ -12,6 +12,7 @@ DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
+unexport PYTHONDONTWRITEBYTECODE  # each process of a test would compile the sources again
 
 .PHONY: demo dev test test-core real chaos soak lint audit locks bench clean
 

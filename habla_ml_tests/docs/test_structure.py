@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,12 @@ def list_files(*patterns: str) -> list[Path]:
 
 SOURCES = list_files("*.py")
 PAGES = list_files("*.md")
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCES}
+
+
+@cache
+def parse_sources() -> dict[str, ast.Module]:
+    """Return the syntax tree of each source by name."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCES}
 
 
 def test_no_scanner_of_arrow_reads_a_table() -> None:
@@ -55,7 +61,7 @@ def test_files_have_at_most_400_lines() -> None:
 def test_functions_have_at_most_60_lines() -> None:
     functions = [
         (f"{name}:{each.name}", (each.end_lineno or 0) - each.lineno + 1)
-        for name, tree in TREES.items()
+        for name, tree in parse_sources().items()
         for each in ast.walk(tree)
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -64,7 +70,7 @@ def test_functions_have_at_most_60_lines() -> None:
 
 def test_a_class_name_exists_once() -> None:
     places = defaultdict(list)
-    for name, tree in TREES.items():
+    for name, tree in parse_sources().items():
         for each in ast.walk(tree):
             if isinstance(each, ast.ClassDef):
                 places[each.name].append(name)
