@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.annotation.events import EVENT_SCHEMA as EVENTS
+from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.stored_fingerprints import store_fingerprints
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.lake import DirectoryStore, Lake, catalogue
@@ -150,18 +151,8 @@ def _generate_events(
         "text": [typed[each] for each in chosen],
     }
     columns["event_id"] = [hashlib.sha256(f"{person} {each}".encode()).hexdigest() for each in columns["segment_id"]]
-    same = {
-        "status": "corrected",
-        "source": "habla",
-        "person": person,
-        "created_at": at,
-        "seen_text": None,
-        "round": 0,
-    }
-    return pa.table(
-        {
-            field.name: pa.array(columns.get(field.name, [same.get(field.name, "")] * len(chosen)), field.type)
-            for field in EVENTS
-        },
-        schema=EVENTS,
-    )
+    defaults = {each.name: each.default for each in fields(AnnotationEvent) if each.default is not MISSING}
+    same = {"status": "corrected", "reason": "", "source": "habla", "person": person, "created_at": at, "round": 0}
+    same = {**defaults, **same, "seen_text": None}
+    arrays = [pa.array(columns.get(each.name) or [same[each.name]] * len(chosen), each.type) for each in EVENTS]
+    return pa.table(arrays, schema=EVENTS)

@@ -17,11 +17,11 @@ floor of every WER is the rate over blind texts alone: two people who typed the 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import combinations
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,22 +36,28 @@ from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name, choose_spellings
 from habla_ml.recordings.days import load_day
 
+_Key = TypeVar("_Key", str, tuple[str, str])
+
 _BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
 
 
-@dataclass(frozen=True)
-class TranscriptDifference:
-    """Difference of two texts of one segment; `words` and `characters` are the means of the two lengths."""
+@dataclass
+class _Differences:
+    """Sums over comparisons of two texts; the length of a comparison is the mean of its texts."""
 
-    segment_id: str
-    session_id: str
-    authors: tuple[str, str]
-    """Sorted."""
-    word_errors: int
-    words: float
-    character_errors: int
-    characters: float
+    comparisons: int = 0
+    identical: int = 0
+    """Comparisons of the same words."""
+    word_errors: int = 0
+    words: float = 0.0
+    character_errors: int = 0
+    characters: float = 0.0
+
+    def add(self, other: _Differences) -> None:
+        """Add the sums of `other`; means of lengths are halves, so the order does not change a sum."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 @dataclass(frozen=True)
@@ -140,54 +146,55 @@ def measure_agreement(
     """
     if days is None:
         days = list(catalogue.ANNOTATIONS.keys(lake))
-    differences: list[TranscriptDifference] = []
-    usability_conflicts = 0
-    typed: list[str] = []
+    # Sums alone stay in memory, by session and pair: a corpus has many more comparisons.
+    sums: dict[tuple[str, tuple[str, str]], _Differences] = defaultdict(_Differences)
+    segments = usability_conflicts = 0
+    typed: Counter[str] = Counter()
     compared_days: set[str] = set()
     for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day, only_blind)):
-        typed += [event.author for event in event_by_author.values()]
+        typed.update(event.author for event in event_by_author.values())
         texts = {author: _prepare_text(event, conventions) for author, event in event_by_author.items()}
+        event, is_compared = next(iter(event_by_author.values())), False
         for authors in combinations(sorted(texts), 2):
             one, other = normalise_pair(texts[authors[0]], texts[authors[1]])
             if not one or not other:
                 usability_conflicts += one != other
             else:
-                differences.append(_compare_texts(event_by_author[authors[0]], authors, one, other))
-                compared_days.add(event_by_author[authors[0]].day)
-    by_pair: dict[tuple[str, str], list[TranscriptDifference]] = defaultdict(list)
-    for each in differences:
-        by_pair[each.authors].append(each)
-    shown = {canonical_name(name): spelling for name, spelling in choose_spellings(typed).items()}
-    pairs = [_summarise_pair(shown[one], shown[other], shared) for (one, other), shared in by_pair.items()]
-    sessions = _name_sessions(lake, [each.session_id for each in differences], compared_days)
+                sums[event.session_id, authors].add(_compare_texts(one, other))
+                is_compared = True
+        if is_compared:
+            segments += 1
+            compared_days.add(event.day)
+    names = _name_copies(lake, {session for session, _ in sums}, compared_days)
+    by_session = _join_sums((names.get(session, session), each) for (session, _), each in sums.items())
+    by_pair = _join_sums((authors, each) for (_, authors), each in sums.items())
+    shown = {canonical_name(name): spelling for name, spelling in choose_spellings(typed.elements()).items()}
+    pairs = [_summarise_pair(shown[one], shown[other], each) for (one, other), each in by_pair.items()]
     return AnnotatorAgreement(
-        segments=len({each.segment_id for each in differences}),
-        sessions=len(set(sessions)),
-        comparisons=len(differences),
+        segments=segments,
+        sessions=len(by_session),
+        comparisons=sum(each.comparisons for each in by_pair.values()),
         usability_conflicts=usability_conflicts,
-        wer=_estimate_rate(sessions, [(each.word_errors, each.words) for each in differences]),
-        cer=_estimate_rate(sessions, [(each.character_errors, each.characters) for each in differences]),
+        wer=_estimate_rate([(each.word_errors, each.words) for each in by_session.values()]),
+        cer=_estimate_rate([(each.character_errors, each.characters) for each in by_session.values()]),
         pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
-        by_session=_sum_by_session(sessions, differences),
+        by_session=tuple(SessionDisagreement(name, each.word_errors, each.words) for name, each in by_session.items()),
     )
 
 
-def _sum_by_session(
-    sessions: Sequence[str], differences: Sequence[TranscriptDifference]
-) -> tuple[SessionDisagreement, ...]:
-    sums: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
-    for session, each in zip(sessions, differences, strict=True):
-        errors, words = sums[session]
-        sums[session] = (errors + each.word_errors, words + each.words)
-    return tuple(SessionDisagreement(name, *totals) for name, totals in sorted(sums.items()))
+def _join_sums(sums: Iterable[tuple[_Key, _Differences]]) -> dict[_Key, _Differences]:
+    """Return key → the sums of all its entries, sorted by key."""
+    joined: dict[_Key, _Differences] = defaultdict(_Differences)
+    for key, each in sums:
+        joined[key].add(each)
+    return dict(sorted(joined.items()))
 
 
-def _name_sessions(lake: Lake, sessions: list[str], days: Iterable[str]) -> list[str]:
-    """Return the sessions with one name for all copies of a session."""
+def _name_copies(lake: Lake, sessions: Collection[str], days: Iterable[str]) -> dict[str, str]:
+    """Return copied session → the one name of all its copies."""
     recordings = [found for day in sorted(days) if (found := load_day(lake, day)) is not None]
-    column = pa.chunked_array([sessions], pa.string())
-    names = find_names_of_copies(lake, [each.metadata for each in recordings], column)
-    return [names.get(each, each) for each in sessions]
+    column = pa.chunked_array([sorted(sessions)], pa.string())
+    return find_names_of_copies(lake, [each.metadata for each in recordings], column)
 
 
 def _find_shared_segments(lake: Lake, day: str, only_blind: bool) -> Iterator[dict[str, AnnotationEvent]]:
@@ -220,17 +227,16 @@ def _prepare_text(event: AnnotationEvent, conventions: Conventions) -> str:
     return "" if reading.problem else reading.sentence
 
 
-def _compare_texts(event: AnnotationEvent, authors: tuple[str, str], text: str, other: str) -> TranscriptDifference:
+def _compare_texts(text: str, other: str) -> _Differences:
     import jiwer
 
     errors = [0, 0]
     if text != other:
         compared = jiwer.process_words(text, other), jiwer.process_characters(text, other)
         errors = [each.substitutions + each.deletions + each.insertions for each in compared]
-    return TranscriptDifference(
-        segment_id=event.segment_id,
-        session_id=event.session_id,
-        authors=authors,
+    return _Differences(
+        comparisons=1,
+        identical=int(not errors[0]),
         word_errors=errors[0],
         words=(len(text.split()) + len(other.split())) / 2,
         character_errors=errors[1],
@@ -238,28 +244,25 @@ def _compare_texts(event: AnnotationEvent, authors: tuple[str, str], text: str, 
     )
 
 
-def _summarise_pair(first: str, second: str, shared: Sequence[TranscriptDifference]) -> AuthorPair:
+def _summarise_pair(first: str, second: str, shared: _Differences) -> AuthorPair:
     return AuthorPair(
         first=first,
         second=second,
-        segments=len(shared),
-        identical=sum(not each.word_errors for each in shared),
-        wer=sum(each.word_errors for each in shared) / sum(each.words for each in shared),
-        cer=sum(each.character_errors for each in shared) / sum(each.characters for each in shared),
+        segments=shared.comparisons,
+        identical=shared.identical,
+        wer=shared.word_errors / shared.words,
+        cer=shared.character_errors / shared.characters,
     )
 
 
-def _estimate_rate(sessions: Sequence[str], counts: Sequence[tuple[int, float]]) -> DisagreementRate:
-    """Estimate the rate, and its interval by drawing whole sessions with replacement."""
-    names, index = np.unique(np.asarray(sessions, dtype=np.str_), return_inverse=True)
-    by_session = np.zeros((len(names), 2))
-    if counts:
-        np.add.at(by_session, index, np.asarray(counts, dtype=np.float64))
+def _estimate_rate(counts: Sequence[tuple[int, float]]) -> DisagreementRate:
+    """Estimate the rate from the errors and the length of each session, and its interval by drawing whole sessions."""
+    by_session = np.asarray(counts, dtype=np.float64).reshape(-1, 2)
     errors, length = by_session.sum(axis=0).tolist()
-    if len(names) < 2:
+    if len(by_session) < 2:
         return DisagreementRate(int(errors), length, None)
-    rng, uniform = np.random.default_rng(_SEED), np.full(len(names), 1 / len(names))
+    rng, uniform = np.random.default_rng(_SEED), np.full(len(by_session), 1 / len(by_session))
     # One draw at a time, so that memory does not grow with the number of draws.
-    totals = np.stack([rng.multinomial(len(names), uniform) @ by_session for _ in range(_BOOTSTRAP_DRAWS)])
+    totals = np.stack([rng.multinomial(len(by_session), uniform) @ by_session for _ in range(_BOOTSTRAP_DRAWS)])
     low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5]).tolist()
     return DisagreementRate(int(errors), length, (low, high))
