@@ -71,20 +71,20 @@ class Contributor(_RegisterModel):
 
         A label is given as the register spells it, so that all spellings of it are one claim.
         """
-        if _matches_any(session_id, self.sessions):
+        if matches_any(session_id, self.sessions):
             return "session"
         label = canonical_name(speaker or "")
         if canonical_name(self.contributor) == label:
             return f"speaker {self.contributor}"
         for each in self.speakers:
-            if canonical_name(each.label) == label and _matches_any(session_id, each.sessions):
+            if canonical_name(each.label) == label and matches_any(session_id, each.sessions):
                 return f"speaker {each.label}"
         return f"segment {segment_id}" if segment_id in self.segments else ""
 
     def list_claims(self, session_id: str) -> frozenset[str]:
         """Return all claims that can apply to segments of that session."""
-        whole = ["session"] if _matches_any(session_id, self.sessions) else []
-        labels = [f"speaker {each.label}" for each in self.speakers if _matches_any(session_id, each.sessions)]
+        whole = ["session"] if matches_any(session_id, self.sessions) else []
+        labels = [f"speaker {each.label}" for each in self.speakers if matches_any(session_id, each.sessions)]
         single = [f"segment {each}" for each in self.segments]
         return frozenset((*whole, f"speaker {self.contributor}", *labels, *single))
 
@@ -224,5 +224,6 @@ def parse_register(content: bytes, path: Path) -> Register:
     return register
 
 
-def _matches_any(name: str, patterns: tuple[str, ...]) -> bool:
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether a name matches one of these patterns."""
     return any(matches_pattern(name, pattern) for pattern in patterns)

@@ -7,14 +7,14 @@ a voice cannot be removed from a model. The report lists the model versions that
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor
-from habla_ml.consent.tombstones import Erasure, add_tombstones, digest_contributor, read_tombstones
+from habla_ml.consent.tombstones import Erasure, Tombstones, add_tombstones, digest_contributor, read_tombstones
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
 from habla_ml.corpus.snapshot import load_latest_snapshot
@@ -23,6 +23,7 @@ from habla_ml.erasure.contributor_data import (
     ContributorData,
     find_affected_versions,
     find_contributor_data,
+    learn_audio,
 )
 from habla_ml.erasure.hub_datasets import erase_from_hub, find_hub_datasets, mark_withdrawn_pushes
 from habla_ml.erasure.matcher import ErasureMatcher
@@ -37,6 +38,7 @@ from habla_ml.erasure.received_clips import (
     withdraw,
 )
 from habla_ml.erasure.rewrite import PointerRewriter
+from habla_ml.erasure.table_index import TableIndex, load_index
 from habla_ml.erasure.unfinished_trainings import discard_affected_trainings
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
@@ -58,6 +60,8 @@ class ErasurePlan:
     """Repositories of the Hub that have the voice."""
     earlier_erasures: tuple[Erasure, ...]
     """Earlier erasures of the same contributor, including unfinished ones."""
+    index: TableIndex = field(compare=False, repr=False)
+    """Index of the lake, with what the search learned."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,24 @@ class ErasureReport:
     """Repositories of the Hub that can still have it, one sentence each. The erasure is not finished."""
 
 
-def plan_erasure(lake: Lake, contributor: Contributor, settings: Settings, now: datetime) -> ErasurePlan:
-    """Find the contributor's data in the lake, in the service and in Habla's folder, without changing anything."""
+def plan_erasure(
+    lake: Lake, contributor: Contributor, settings: Settings, now: datetime, index: TableIndex | None = None
+) -> ErasurePlan:
+    """Find the contributor's data in the lake, in the service and in Habla's folder, without changing anything.
+
+    Plans that are erased together share an `index`, so that each table is read once.
+    """
+    index = load_index(lake) if index is None else index
     folder = read_folder_segments(settings.recordings.folder, settings, now)
-    data = find_contributor_data(lake, contributor, folder, read_unread_answers(settings))
+    data = find_contributor_data(lake, contributor, folder, read_unread_answers(settings), index)
     clips = find_received_clips(settings, contributor, data.segments)
     # A clip that is no segment yet can be on its way into the lake.
     unread = {each.segment_id for each in clips} - data.segments - read_tombstones(lake).segments
     data = replace(data, withheld=data.withheld | unread)
     earlier = read_tombstones(lake).find_erasures(contributor.contributor)
     pushed = find_hub_datasets(lake, data.segments, data.sounds)
-    return ErasurePlan(contributor, data, find_affected_versions(lake, data), len(clips), pushed, earlier)
+    affected = find_affected_versions(lake, data, index)
+    return ErasurePlan(contributor, data, affected, len(clips), pushed, earlier, index)
 
 
 def erase(
@@ -114,7 +125,8 @@ def erase_withdrawn(
     still have a voice.
     """
     contributors = find_withdrawn_contributors(settings, now)
-    plans = [plan_erasure(lake, each, settings, now) for each in contributors]
+    index = load_index(lake)
+    plans = [plan_erasure(lake, each, settings, now, index) for each in contributors]
     report = erase_together(lake, plans, settings, now, progress) if plans else None
     pending = report.pending if report is not None else erase_from_hub(lake, settings, progress).pending
     if pending:
@@ -129,7 +141,7 @@ def erase_together(
     now: datetime,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ErasureReport:
-    """Erase several contributors in one pass over the lake, then on the Hub, and finish earlier erasures.
+    """Erase contributors with one index in one pass over the lake, then on the Hub, and finish earlier erasures.
 
     The service keeps the withdrawals as unfinished while the Hub can still have a voice.
 
@@ -153,16 +165,16 @@ def erase_together(
         if report.deleted:
             progress(f"{report.deleted} deleted")
     purge_database(settings)  # last, because it also overwrites the rows that the sources deleted
-    matcher = ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
-    rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
+    index, matcher = plans[0].index, ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
+    rewriter = _make_rewriter(lake, matcher, erased, settings, index)
     moved = rewriter.rewrite_all()
     _lower_baseline_hours(lake, {day for each in plans for day in each.contributor_data.days})
     progress(f"{len(moved)} pointers moved to content without these segments")
     if trainings := discard_affected_trainings(lake, rewriter):
         progress(f"{trainings} unfinished trainings deleted that used the voice; they begin again without it")
     files = clean_work_folder(lake, settings.work_folder, matcher, rewriter)
-    orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
-    objects = delete_orphans(lake, orphans)
+    orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()), index)
+    objects = delete_orphans(lake, orphans, index)
     progress(f"{objects} objects and {files} local files deleted")
     on_hub = erase_from_hub(lake, settings, progress)
     if not on_hub.pending:
@@ -192,12 +204,23 @@ def reapply_tombstones(lake: Lake, settings: Settings, now: datetime) -> tuple[i
     erased = read_tombstones(lake)
     register = load_consents(settings, now).register
     contributors = [each for each in register.contributors if erased.find_erasures(each.contributor)]
-    matcher = ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
-    rewriter = PointerRewriter(lake, matcher, erased.objects, settings, frozenset(lake.list_object_ids()))
+    index, matcher = load_index(lake), ErasureMatcher(erased.segments, erased.sounds, _list_names(contributors))
+    learn_audio(lake, index)
+    rewriter = _make_rewriter(lake, matcher, erased, settings, index)
     moved = rewriter.rewrite_all()
     _lower_baseline_hours(lake, {day for name in moved for day in catalogue.CORPUS.parts(name) or ()})
-    orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()))
-    return len(moved), delete_orphans(lake, orphans)
+    orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()), index)
+    return len(moved), delete_orphans(lake, orphans, index)
+
+
+def _make_rewriter(
+    lake: Lake, matcher: ErasureMatcher, erased: Tombstones, settings: Settings, index: TableIndex
+) -> PointerRewriter:
+    """Let the index learn everything in the lake, and return a rewriter that reads what it cannot exclude."""
+    sizes_bytes = {each.sha256: each.size_bytes for each in lake.list_objects()}
+    index.learn(sizes_bytes)
+    clean = index.find_clean(matcher)
+    return PointerRewriter(lake, matcher, erased.objects, settings, frozenset(sizes_bytes), clean)
 
 
 def _list_names(contributors: Iterable[Contributor]) -> frozenset[str]:

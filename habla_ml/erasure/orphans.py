@@ -8,23 +8,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
 from habla_ml.erasure.matcher import (
-    START_BYTES,
     ErasureMatcher,
     collect_erased_texts,
     count_erased_rows,
     get_format,
-    is_html,
-    is_parquet,
     is_skipped_inputs,
     read_json_value,
 )
 from habla_ml.erasure.rewrite import PointerRewriter
+from habla_ml.erasure.table_index import BINARY, INDEX, JSON, PAGE, TABLE, TableIndex
 from habla_ml.erasure.unfinished_trainings import find_affected_checkpoints
 from habla_ml.errors import LakeError
 from habla_ml.export.publish import ARTEFACTS_FOLDER
@@ -51,22 +48,32 @@ _REPORT_FILES: Final = {
 """Key of a report's pointer → file in the report's folder."""
 
 
-def find_orphans(lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], clean: frozenset[str]) -> list[str]:
+def find_orphans(
+    lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], clean: frozenset[str], index: TableIndex
+) -> list[str]:
     """Return the objects that still contain erased data, in the order of their deletion; tables are last.
 
-    Searches every object except the files of models and those in `clean`. `streams` are raw streams with an erased
-    voice. Memory holds the ids of all objects and the texts of the erased segments.
+    Searches every object except the files of models, those in `clean`, and the tables in which the index finds nothing.
+    `streams` are raw streams with an erased voice. Memory holds the ids of all objects and the texts of the erased segments.
     """
-    present = set(lake.list_object_ids())
-    starts = {each: lake.read_object_start(each, START_BYTES) for each in present - clean}
-    read = ((each, read_json_value(lake, each, start)) for each, start in starts.items())
-    values = {each: value for each, value in read if value is not None}
-    clean_values = (read_json_value(lake, each) for each in clean & present)
-    trees = (value for value in chain(values.values(), clean_values) if get_format(value) == TREE_FORMAT)
+    sizes_bytes = {each.sha256: each.size_bytes for each in lake.list_objects()}
+    index.learn({each: size_bytes for each, size_bytes in sizes_bytes.items() if each not in clean})
+    kinds = {each: index.kinds[each] for each in sizes_bytes if each in index.kinds and each not in clean}
+    values, trees = dict[str, Any](), list[Any]()
+    for each in sizes_bytes:
+        if kinds.get(each, JSON) != JSON or (value := _read_json(lake, each, index)) is None:
+            continue
+        if each in kinds:
+            values[each] = value
+        if get_format(value) == TREE_FORMAT:
+            trees.append(value)
     weights = {below for tree in trees for below in find_ids(tree)}
-    searched = sorted(starts.keys() - weights)
+    searched = sorted(kinds.keys() - weights)
+    spotless = index.find_clean(matcher)
     tables = [
-        each for each in searched if is_parquet(starts[each]) and count_erased_rows(lake.fetch_path(each), matcher)
+        each
+        for each in searched
+        if kinds[each] == TABLE and each not in spotless and count_erased_rows(lake.fetch_path(each), matcher)
     ]
     texts = collect_erased_texts((lake.fetch_path(each) for each in tables), matcher)
     matcher = replace(matcher, texts=matcher.texts | texts)
@@ -74,8 +81,8 @@ def find_orphans(lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], c
         each
         for each in searched
         if each not in values
-        and not is_parquet(starts[each])
-        and (each in streams or _contains_erased_text(lake, each, starts[each], matcher))
+        and kinds[each] not in (TABLE, INDEX)
+        and (each in streams or _contains_erased_text(lake, each, kinds[each], matcher))
     ]
     cleanable = {
         each: value
@@ -86,14 +93,20 @@ def find_orphans(lake: Lake, matcher: ErasureMatcher, streams: frozenset[str], c
     return [*pages, *dirty, *tables]
 
 
-def delete_orphans(lake: Lake, orphans: Collection[str]) -> int:
+def delete_orphans(lake: Lake, orphans: Collection[str], index: TableIndex) -> int:
     """Delete orphaned objects and stale cached copies; return the number of deleted objects.
 
-    Evidence about models may keep naming deleted objects, so its pointers do not prevent a deletion.
+    Evidence about models may keep naming deleted objects, so its pointers do not prevent a deletion. The index forgets
+    the orphans first, and its own earlier objects go with them.
     """
+    sizes_bytes = {each.sha256: each.size_bytes for each in lake.list_objects()}
+    index.learn(sizes_bytes)
+    stale = {each for each in sizes_bytes if index.kinds.get(each) == INDEX}
+    stale |= index.save(sizes_bytes.keys() - {*orphans, *stale})
     families = (catalogue.REPORT, catalogue.CHECKPOINT)
     evidence = [each.name(version) for each in families for version in each.keys(lake)]
-    removed = lake.delete_objects(orphans, rewritten=(catalogue.TOMBSTONES, *evidence))
+    doomed = [*sorted(stale - index.parts.keys()), *orphans]
+    removed = lake.delete_objects(doomed, (catalogue.TOMBSTONES, *evidence), index.list_leaves())
     for each in set(lake.list_cached_ids()) - set(lake.list_object_ids()):
         lake.drop_cached(each)
     return removed
@@ -130,6 +143,10 @@ def clean_work_folder(lake: Lake, work_folder: Path, matcher: ErasureMatcher, re
     return removed
 
 
+def _read_json(lake: Lake, object_id: str, index: TableIndex) -> Any:
+    return read_json_value(lake, object_id, b"{" if index.kinds.get(object_id) == JSON else None)
+
+
 def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: Collection[str]) -> list[str]:
     """Return the JSON objects that contain erased items, or name a doomed object directly or through others.
 
@@ -146,12 +163,10 @@ def _find_dirty_values(values: dict[str, Any], matcher: ErasureMatcher, doomed: 
     return sorted(dirty)
 
 
-def _contains_erased_text(lake: Lake, object_id: str, start: bytes, matcher: ErasureMatcher) -> bool:
+def _contains_erased_text(lake: Lake, object_id: str, kind: str, matcher: ErasureMatcher) -> bool:
     """Return whether an object without a pointer is a page, or another text with erased data."""
-    if is_html(start):
-        return True
-    if b"\0" in start:
-        return False
+    if kind in (PAGE, BINARY):
+        return kind == PAGE
     path = lake.fetch_path(object_id)
     return path.stat().st_size <= _MAX_PAGE_BYTES and matcher.is_in_text(path.read_text("utf-8", "ignore"))
 

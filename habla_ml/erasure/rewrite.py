@@ -11,7 +11,7 @@ deleted: an erasure does not change what a model was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -69,6 +69,8 @@ class PointerRewriter:
     """Raw streams to drop from their days."""
     settings: Settings
     present_ids: frozenset[str]
+    clean: Collection[str]
+    """Tables that have no erased segment; they are not read."""
     rewritten: dict[str, str] = field(default_factory=dict)
     """Object → the object without the erased segments; itself if it has none."""
 
@@ -103,33 +105,23 @@ class PointerRewriter:
 
     def _rewrite_value(self, seen: Pointer) -> dict[str, Any]:
         value = dict(seen.value)
-        area = catalogue.get_area(seen.name)
-        if area == "recordings":
-            self._keep_other_audio(value)
         if streams := value.pop("raw_streams", None):
             kept = drop_raw_streams(streams, self.stream_ids)
             value |= {"raw_streams": kept} if kept else {}
         if "set_aside" in value:
             value |= self._rewrite_skipped_inputs(value)
         value = self.matcher.clean_json(value, self._rewrite_id)
-        return value if value == dict(seen.value) else _recount(self.lake, area, value)
-
-    def _keep_other_audio(self, value: Mapping[str, Any]) -> None:
-        """Keep each audio shard of a day whose metadata has no erased row, so that the audio is not read."""
-        audio, metadata = (load_shards(self.lake, value[key], by_ranges=True) for key in ("parquet", "facts"))
-        for one, other in zip(audio.shards, metadata.shards, strict=True):
-            if self.rewrite_object(other.parquet) == other.parquet:
-                self.rewritten[one.parquet] = one.parquet
+        return value if value == dict(seen.value) else _recount(self.lake, catalogue.get_area(seen.name), value)
 
     def _rewrite_skipped_inputs(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key of a list of skipped inputs without quoted values, which may contain erased text."""
-        before: Any = self.lake.get_json(value["set_aside"])
-        if not before:
-            return {}
-        after = self.matcher.clean_json(redact_quotes(before), str)
-        new = value["set_aside"] if after == before else self.lake.put_json(after)
-        self.rewritten[new] = new
-        return {"set_aside": new}
+        old = value["set_aside"]
+        if old not in self.rewritten:
+            before: Any = self.lake.get_json(old)
+            after = self.matcher.clean_json(redact_quotes(before), str)
+            new = old if after == before else self.lake.put_json(after)
+            self.rewritten |= {old: new, new: new}
+        return {"set_aside": self.rewritten[old]}
 
     def _rewrite_id(self, text: str) -> str:
         return self.rewrite_object(text) if text in self.present_ids else text
@@ -142,6 +134,8 @@ class PointerRewriter:
 
     def rewrite_object(self, object_id: str) -> str:
         """Return the id of the object without erased segments; the same id if it has none."""
+        if object_id in self.clean:
+            return object_id
         if object_id not in self.rewritten:
             self.rewritten[object_id] = self._rewrite_content(object_id)
         return self.rewritten[object_id]
@@ -226,8 +220,10 @@ class PointerRewriter:
 
 
 def _stays(name: str) -> bool:
-    """Return whether a pointer is not rewritten: tombstones, and trainings, which are kept or deleted as a whole."""
-    return name == catalogue.TOMBSTONES or catalogue.UNFINISHED_TRAINING.parts(name) is not None
+    """Return whether a pointer is not rewritten: tombstones, the index, and trainings, which are kept or deleted whole."""
+    return (
+        name in (catalogue.TOMBSTONES, catalogue.ERASURE_INDEX) or catalogue.UNFINISHED_TRAINING.parts(name) is not None
+    )
 
 
 def _is_report(name: str) -> bool:

@@ -198,6 +198,13 @@ POINTER_KINDS: Final = (
         ("tombstones",),
     ),
     PointerKind(
+        catalogue.ERASURE_INDEX,
+        "the index of erasures",
+        "delete the pointer; the next erasure reads the tables again",
+        (),
+        ("parts",),
+    ),
+    PointerKind(
         catalogue.CLEANUP_MARKS,
         "the marks of the cleanup",
         "delete the pointer; the next cleanup marks again",

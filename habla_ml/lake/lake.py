@@ -164,7 +164,11 @@ class Lake:
         yield from (each.sha256 for each in self.list_objects())
 
     def find_reachable(
-        self, present: Collection[str], ignored: Collection[str] = (), more: Iterable[Mapping[str, Any]] = ()
+        self,
+        present: Collection[str],
+        ignored: Collection[str] = (),
+        more: Iterable[Mapping[str, Any]] = (),
+        leaves: Collection[str] = (),
     ) -> dict[str, str]:
         """Return each object of `present` that a pointer leads to → the name of one such pointer.
 
@@ -172,26 +176,31 @@ class Lake:
             present: Ids of all objects of the lake.
             ignored: Names of pointers that do not count.
             more: Values outside the lake that name objects too, such as settings; their name is `settings`.
+            leaves: Objects of which the caller knows that they name no other; they are not read.
         """
         followed = (self.read_pointer(name) for name in self.list_pointers("") if name not in ignored)
         named = chain(
             ((each.name, each.value) for each in followed if each is not None), (("settings", each) for each in more)
         )
-        return reachable_objects(
-            named,
-            present,
-            lambda each: self.get_bytes(each) if is_json(self.read_object_start(each, _START_BYTES)) else b"",
-        )
 
-    def delete_objects(self, object_ids: Collection[str], rewritten: Collection[str] = ()) -> int:
+        def read_json(each: str) -> bytes:
+            is_read = each not in leaves and is_json(self.read_object_start(each, _START_BYTES))
+            return self.get_bytes(each) if is_read else b""
+
+        return reachable_objects(named, present, read_json)
+
+    def delete_objects(
+        self, object_ids: Collection[str], rewritten: Collection[str] = (), leaves: Collection[str] = ()
+    ) -> int:
         """Remove objects and their cached copies; return how many existed.
 
         The pointers in `rewritten` may keep naming removed objects, because the caller has rewritten what they need.
+        Objects in `leaves` are known to name no other, as in `find_reachable`.
         Raises `LakeError` if another pointer still leads to one of them. Nothing was removed.
         """
         if not object_ids:
             return 0
-        named = self.find_reachable(set(self.list_object_ids()), rewritten)
+        named = self.find_reachable(set(self.list_object_ids()), rewritten, leaves=leaves)
         if held := sorted(each for each in object_ids if each in named):
             raise LakeError(
                 f"{len(held)} of {len(object_ids)} objects to delete in {self.url} are still named, {held[0]} by the "

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.erasure.contributor_data import ContributorData, find_affected_versions
+from habla_ml.erasure.table_index import load_index
 from habla_ml.inbox.consents import RecordedConsent, choose_standing_consent, is_managed_by, read_consents
 from habla_ml.inbox.contributor_archive import stream_archive, summarise_contributor
 from habla_ml.inbox.devices import Device
@@ -64,7 +65,7 @@ def describe_contributor(state: ServiceState, contributor: str, consents: list[R
     """Return what is held of a contributor who has these consents."""
     held = summarise_contributor(state.database, canonical_name(contributor))
     data = ContributorData(dict.fromkeys(held.segment_ids, 0.0), frozenset(), {}, (), frozenset())
-    used = find_affected_versions(state.lake, data) if held.segment_ids else None
+    used = find_affected_versions(state.lake, data, load_index(state.lake)) if held.segment_ids else None
     erasures = read_tombstones(state.lake).find_erasures(contributor)
     trained = {version for each in (used, *erasures) if each for version in each.trained}
     tested = {version for each in (used, *erasures) if each for version in each.evaluated}
