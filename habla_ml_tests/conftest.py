@@ -12,7 +12,7 @@ from hypothesis import settings
 from habla_ml_tests.testing.habla_sessions import HablaWorkspace, make_workspace
 from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer, find_programs
 from habla_ml_tests.testing.ray_cluster import RayCluster
-from habla_ml_tests.testing.s3_clients import serve_s3
+from habla_ml_tests.testing.s3_clients import CREDENTIALS, serve_s3
 
 # The time of an example depends on the load of the machine, so no example has a deadline.
 settings.register_profile("no_deadline", deadline=None)
@@ -72,7 +72,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
     """A Ray cluster with two machines besides its head; a test that kills a node starts it again."""
-    cluster = RayCluster()
+    cluster = RayCluster(CREDENTIALS)
     try:
         cluster.start_missing_nodes()
         yield cluster

@@ -30,6 +30,10 @@ from habla_ml.defs.run_worker import build_lock_path, build_stop_request_path, i
 KILL_AFTER_S = 60.0
 READ_REQUESTS_S = 2.0
 
+PIPELINE_MODULE = "habla_ml.definitions"
+LOCATION_FILE = "pipeline_location"
+"""In `DAGSTER_HOME`: the name of the code location whose runs have the pipeline's lake."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,6 +47,8 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
             raise dg.DagsterInvariantViolationError(
                 f"run {run.run_id} does not name the code of its job; launch it from the UI, a sensor or a schedule"
             )
+        if getattr(origin.get_repo_pointer(), "module", "") == PIPELINE_MODULE and run.remote_job_origin is not None:
+            self._require_one_pipeline(run.remote_job_origin.location_name)
         self._remove_old_locks()
         lock = self._lock_path(run.run_id)
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +63,20 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
         )
         threading.Thread(target=self._report_end, args=(process, run.run_id), daemon=True).start()
         self._run_ids.add(run.run_id)
+
+    def _require_one_pipeline(self, location: str) -> None:
+        """Refuse a second code location of the pipeline: its runs have this process's settings, so the lake of the first."""
+        known = Path(self._instance.root_directory) / LOCATION_FILE
+        try:
+            with known.open("x", encoding="utf-8") as file:
+                file.write(location)
+        except FileExistsError:
+            first = known.read_text("utf-8")
+            if first not in ("", location):  # empty while another thread writes it
+                raise dg.DagsterInvariantViolationError(
+                    f"the code location {location} loads the pipeline a second time, after {first}; give each lake a "
+                    f"DAGSTER_HOME and a database of its own. After a change of the name, delete {known}"
+                ) from None
 
     @property
     def supports_check_run_worker_health(self) -> bool:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 
 from habla_ml.defs import run_launcher
 from habla_ml.defs.attempts import RetryPolicy, count_attempts
 from habla_ml.defs.monitoring.lost_runs import end_lost_runs
-from habla_ml.defs.run_launcher import WorkerProcessLauncher
+from habla_ml.defs.run_launcher import LOCATION_FILE, PIPELINE_MODULE, WorkerProcessLauncher
 from habla_ml.defs.run_worker import (
     build_lock_path,
     build_stop_request_path,
@@ -235,3 +238,18 @@ def test_no_signal_is_sent_to_a_process_that_is_not_the_runs(instance, tmp_path)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_second_code_location_of_the_pipeline_launches_no_run(instance, home):
+    (home / LOCATION_FILE).write_text("north")
+    server = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="south")
+    code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(PIPELINE_MODULE, "defs"))
+    run = instance.create_run_for_job(
+        wait_job,
+        run_config={"ops": {"wait_for_file": {"config": {"go_ahead": ""}}}},
+        remote_job_origin=RemoteRepositoryOrigin(server, "__repository__").get_job_origin(wait_job.name),
+        job_code_origin=JobPythonOrigin(wait_job.name, code),
+    )
+    with pytest.raises(dg.DagsterInvariantViolationError, match="south loads the pipeline a second time, after north"):
+        instance.launch_run(run.run_id, workspace=None)
+    assert not build_lock_path(home, run.run_id).exists()

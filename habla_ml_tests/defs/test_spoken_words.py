@@ -2,9 +2,7 @@
 
 import csv
 import json
-import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from shutil import copytree
@@ -17,14 +15,13 @@ from habla_ml.annotation.event_log import append_events, load_events, read_event
 from habla_ml.definitions import build_definitions
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
-from habla_ml.lake.table import read_parquet
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import FULL_EVALUATION, MONDAY, ROOT, TUESDAY, DagsterDeployment
+from habla_ml_tests.testing.spoken_words import SHORTEST_CHARS, collect_spoken_texts, find_texts, read_dagster_home
 
 SPOKEN_WORD = "zarzaparrilla"
 """A word in every human and machine text, so that a part of a text is found too."""
 ENROLLED_NAME = "Hermenegilda"
-_SHORTEST_CHARS = 16
 
 
 @pytest.fixture
@@ -132,63 +129,6 @@ def _materialise_corpus(deployment: DagsterDeployment) -> None:
         assert deployment.metadata(asset)
 
 
-def read_instance_storage(home: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every file of an instance and every value of its databases, decompressed where needed."""
-    for path in sorted(each for each in home.rglob("*") if each.is_file()):
-        data = path.read_bytes()
-        yield str(path), data
-        if data.startswith(b"SQLite format 3\0"):
-            yield from _read_database_values(path)
-
-
-def _read_database_values(database: Path) -> Iterator[tuple[str, bytes]]:
-    connection = sqlite3.connect(database)
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    for table in tables:
-        for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608  the database's own name
-            for value in row:
-                data = value if isinstance(value, bytes) else str(value).encode()
-                yield f"{database.name} {table}", data
-                if data[:1] == b"x":
-                    try:
-                        yield f"{database.name} {table}, unpacked", zlib.decompress(data)
-                    except zlib.error:
-                        continue
-    connection.close()
-
-
-def find_texts(home: Path, texts: Iterable[str]) -> list[str]:
-    """Return where any of the texts occurs, in UTF-8 or encoded as JSON once or twice."""
-    forms = {form for text in texts for form in _encode_forms(text)}
-    return [f"{form!r} in {where}" for where, data in read_instance_storage(home) for form in forms if form in data]
-
-
-def _encode_forms(text: str) -> Iterator[bytes]:
-    once = json.dumps(text)[1:-1]
-    yield from (text.encode(), once.encode(), json.dumps(once)[1:-1].encode())
-
-
-def collect_spoken_texts(deployment: DagsterDeployment) -> set[str]:
-    """Return the human and machine texts of recordings, events and hypotheses."""
-    lake = deployment.lake()
-    texts = set()
-    for name in [
-        *lake.list_pointers("recordings/"),
-        *lake.list_pointers("annotations/"),
-        *lake.list_pointers("hypotheses/"),
-    ]:
-        pointer = lake.read_pointer(name)
-        assert pointer is not None
-        table = read_parquet(lake.fetch_path(pointer.value.get("facts") or next(_tables(pointer.value))))
-        for column in {"machine_text", "text", "seen_text"} & set(table.column_names):
-            texts.update(table[column].to_pylist())
-    return {each for each in texts if each and len(each) >= _SHORTEST_CHARS}
-
-
-def _tables(value: dict) -> Iterator[str]:
-    yield from (value[name] for name in ("parquet", "hypotheses") if name in value)
-
-
 @pytest.mark.slow
 def test_no_text_of_the_corpus_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
     _materialise_corpus(spoken_deployment)
@@ -198,11 +138,11 @@ def test_no_text_of_the_corpus_is_in_dagsters_storage(spoken_deployment: Dagster
     assert "row 2" in shown["skipped table rows"]
     assert spoken_deployment.metadata("splits")["shared sentences"] != "*none*"
     assert spoken_deployment.metadata("review_queue")["sent back"] > 0
-    spoken = collect_spoken_texts(spoken_deployment)
+    spoken = collect_spoken_texts(spoken_deployment.lake())
     assert sum(SPOKEN_WORD in each for each in spoken) > 40
     home = spoken_deployment.folder / "home"
-    assert find_texts(home, [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *spoken]) == []
-    assert find_texts(home, [ENROLLED_NAME]) == []
+    assert find_texts(read_dagster_home(home), [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *spoken]) == []
+    assert find_texts(read_dagster_home(home), [ENROLLED_NAME]) == []
 
 
 @pytest.mark.slow
@@ -213,11 +153,14 @@ def test_no_hypothesis_is_in_dagsters_storage(spoken_deployment: DagsterDeployme
     for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report"):
         assert spoken_deployment.materialize(asset, "v1").success
     comparison = read_stored_comparison(spoken_deployment.lake(), "v1")
-    texts = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment)
+    texts = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment.lake())
     assert any(SPOKEN_WORD in each for each in texts)
     home = spoken_deployment.folder / "home"
-    assert find_texts(home, [SPOKEN_WORD, *(each for each in texts if len(each) >= _SHORTEST_CHARS)]) == []
-    assert find_texts(home, [ENROLLED_NAME]) == []
+    assert (
+        find_texts(read_dagster_home(home), [SPOKEN_WORD, *(each for each in texts if len(each) >= SHORTEST_CHARS)])
+        == []
+    )
+    assert find_texts(read_dagster_home(home), [ENROLLED_NAME]) == []
 
 
 @pytest.mark.parametrize("place", ["metadata", "log", "print", "error", "tag", "description"])
@@ -237,8 +180,8 @@ def test_the_search_finds_a_sentence_in_every_place(tmp_path: Path, place: str) 
     with dg.DagsterInstance.from_config(_create_dagster_home(tmp_path)) as instance:
         tags = {"text": sentence} if place == "tag" else {}
         dg.materialize([spoken_asset], instance=instance, tags=tags, raise_on_error=False)
-    assert find_texts(tmp_path / "home", [sentence])
-    assert find_texts(tmp_path / "home", ["a sentence that is nowhere"]) == []
+    assert find_texts(read_dagster_home(tmp_path / "home"), [sentence])
+    assert find_texts(read_dagster_home(tmp_path / "home"), ["a sentence that is nowhere"]) == []
 
 
 def _create_dagster_home(folder: Path) -> str:

@@ -142,4 +142,4 @@ def test_secrets_come_from_the_environment_and_each_container_has_its_own_only()
 def test_dagster_takes_no_variable_by_accident() -> None:
     """Dagster reads DAGSTER_… variables as options of its commands."""
     names = {each for service in SERVICES.values() for each in service.get("environment", {}) if "DAGSTER" in each}
-    assert names == {"DAGSTER_PG_HOST", "DAGSTER_PG_USERNAME", "DAGSTER_PG_DB", "DAGSTER_PG_PASSWORD"}
+    assert names == {f"DAGSTER_PG_{each}" for each in ("HOST", "PORT", "USERNAME", "DB", "PASSWORD")}

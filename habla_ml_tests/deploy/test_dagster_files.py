@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import dagster as dg
+import dagster_postgres
 import psycopg
 import pytest
 import yaml
+from dagster._core.storage.sql import check_alembic_revision, run_alembic_downgrade
+from dagster_postgres.utils import pg_alembic_config
 
 from habla_ml.cli.dagster_home import find_outdated_keys
 from habla_ml.defs.run_launcher import WorkerProcessLauncher
 from habla_ml_tests.testing.deploy_files import DEPLOY, ROOT, read_document
-from habla_ml_tests.testing.postgres_server import PASSWORD, PostgresServer, find_programs
+from habla_ml_tests.testing.deployed_databases import DeployedDatabases, serve_databases
 from habla_ml_tests.testing.slow_job import wait_job
 
 SHIPPED = ROOT / "dagster_home" / "dagster.yaml"
 HOST = DEPLOY / "dagster" / "host_postgres.yaml"
+OLDER_REVISION = "46b412388816"
+"""Of Dagster's schema, six revisions ago: without the column, the table and the indexes of backfills."""
+RUN_CONFIG = {"ops": {"wait_for_file": {"config": {"go_ahead": ""}}}}
 VALUES = read_document(DEPLOY / "helm" / "values.yaml")
-ADMINISTRATOR = "administrator"
-PASSWORDS = {"dagster": "d'a\"g$ster/1", "habla": "h:a\\bl@a 2"}
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -34,67 +41,82 @@ KUBECONFIG = {
 }
 
 
-def connect(server: PostgresServer, user: str, database: str) -> psycopg.Connection:
-    password = PASSWORDS.get(user, PASSWORD)
-    address = {"host": "127.0.0.1", "port": server.port, "user": user, "dbname": database}
-    return psycopg.connect(**address, password=password, autocommit=True)  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server of its own, because the script creates a role that is the administrator of the others."""
-    if (programs := find_programs()) is None:
-        pytest.skip("no PostgreSQL 15 or newer: apt-get install -y --no-install-recommends postgresql, then run again")
-    started = PostgresServer(programs)
-    with started.connect() as connection:
-        connection.execute(f"CREATE ROLE {ADMINISTRATOR} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")  # type: ignore[arg-type]
-    with connect(started, ADMINISTRATOR, "postgres") as connection:
-        connection.execute("ALTER ROLE habla RENAME TO first_administrator")
-        connection.execute("DROP DATABASE habla")
-    environment = {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "POSTGRES_USER": ADMINISTRATOR,
-        "PGHOST": "127.0.0.1",
-        "PGPORT": str(started.port),
-        "PGPASSWORD": PASSWORD,
-        "DAGSTER_PG_PASSWORD": PASSWORDS["dagster"],
-        "HABLA_DATABASE_PASSWORD": PASSWORDS["habla"],
-    }
-    subprocess.run(["sh", str(DEPLOY / "postgres" / "create_databases.sh")], env=environment, check=True)
-    yield started
-    started.stop()
+def databases() -> Iterator[DeployedDatabases]:
+    with serve_databases() as served:
+        yield served
 
 
-def test_each_role_reaches_its_own_database_only(server: PostgresServer) -> None:
+@pytest.fixture
+def home(databases: DeployedDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `DAGSTER_HOME` with the shipped file, and its variables."""
+    copyfile(HOST, tmp_path / "dagster.yaml")
+    for name, value in databases.dagster_variables.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def test_each_role_reaches_its_own_database_only(databases: DeployedDatabases) -> None:
     for user, other in (("dagster", "habla"), ("habla", "dagster")):
-        with connect(server, user, user) as connection:
+        with databases.connect(user, user) as connection:
             connection.execute("CREATE TABLE of_the_owner ()")
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
-            connect(server, user, other)
+            databases.connect(user, other)
 
 
 @pytest.mark.slow
-def test_dagster_keeps_its_state_in_postgresql(
-    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = read_document(HOST)
-    config["storage"]["postgres"]["postgres_db"]["port"] = server.port
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
-    for name, value in {"HOST": "127.0.0.1", "USERNAME": "dagster", "DB": "dagster"}.items():
-        monkeypatch.setenv(f"DAGSTER_PG_{name}", value)
-    monkeypatch.setenv("DAGSTER_PG_PASSWORD", PASSWORDS["dagster"])
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+def test_dagster_keeps_its_state_in_postgresql(databases: DeployedDatabases, home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
         assert isinstance(instance.run_launcher, WorkerProcessLauncher)
         assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 8  # type: ignore[union-attr]
-        run = instance.create_run_for_job(wait_job, run_config={"ops": {"wait_for_file": {"config": {"go_ahead": ""}}}})
+        run = instance.create_run_for_job(wait_job, run_config=RUN_CONFIG)
         instance.add_dynamic_partitions("model_version", ["v1"])
         instance.report_run_failed(run)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as restarted:
+    with dg.DagsterInstance.from_config(str(home)) as restarted:
         assert [each.status for each in restarted.get_runs()] == [dg.DagsterRunStatus.FAILURE]
         assert list(restarted.get_dynamic_partitions("model_version")) == ["v1"]
         assert restarted.event_log_storage.get_logs_for_run(run.run_id)
-    with connect(server, "dagster", "dagster") as connection:
+        [record] = restarted.get_run_records()
+    # The server's zone is another one.
+    assert abs(record.create_timestamp - datetime.now(UTC)) < timedelta(hours=1)
+    with databases.connect("dagster", "dagster") as connection:
+        assert connection.execute("SHOW timezone").fetchone() == ("America/New_York",)
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+
+
+@pytest.mark.slow
+def test_the_migration_of_an_older_schema_keeps_the_runs(databases: DeployedDatabases, home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = instance.create_run_for_job(wait_job, run_config=RUN_CONFIG, tags={"made": "before"})
+        instance.report_run_failed(run)
+        newest = _downgrade(instance)
+    assert _read_schema(databases) == (OLDER_REVISION, False)
+    command = [str(Path(sys.executable).with_name("dagster")), "instance", "migrate"]
+    subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(home)}, check=True, capture_output=True)
+    assert _read_schema(databases) == (newest, True)
+    with dg.DagsterInstance.from_config(str(home)) as migrated:
+        [found] = migrated.get_runs(filters=dg.RunsFilter(tags={"made": "before"}))
+        assert (found.run_id, found.status) == (run.run_id, dg.DagsterRunStatus.FAILURE)
+        assert migrated.event_log_storage.get_logs_for_run(run.run_id)
+        # The new column is written.
+        migrated.create_run_for_job(wait_job, run_config=RUN_CONFIG, tags={"dagster/backfill": "b"})
+
+
+def _downgrade(instance: dg.DagsterInstance) -> str:
+    """Undo Dagster's newer changes of the schema by its own scripts; return the newest revision."""
+    config = pg_alembic_config(dagster_postgres.__file__)
+    with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+        newest, _ = check_alembic_revision(config, connection)
+        run_alembic_downgrade(config, connection, OLDER_REVISION)
+    return str(newest)
+
+
+def _read_schema(databases: DeployedDatabases) -> tuple[str, bool]:
+    """Return the revision in the database, and whether the table of runs has the column that later revisions add."""
+    with databases.connect("dagster", "dagster") as connection:
+        [revision] = connection.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
+        columns = connection.execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'runs'")
+        return revision, ("backfill_id",) in columns.fetchall()
 
 
 def test_the_file_for_postgresql_differs_from_that_for_sqlite_in_storage_and_runs_only() -> None:
@@ -152,6 +174,9 @@ def test_the_helm_values_repeat_the_rules_of_the_shipped_file() -> None:
     }
     assert ours["concurrency"]["pools"] == shipped["concurrency"]["pools"]
     assert set(shipped["run_monitoring"]) <= set(ours["run_monitoring"])
+    database = read_document(HOST)["storage"]["postgres"]["postgres_db"]
+    chart = VALUES["postgresql"]
+    assert (chart["postgresqlScheme"], chart["postgresqlParams"]) == (database["scheme"], database["params"])
     # The chart would write these sections a second time.
     daemon = VALUES["dagsterDaemon"]
     assert not any(daemon[key]["enabled"] for key in ("runCoordinator", "runMonitoring", "runRetries"))

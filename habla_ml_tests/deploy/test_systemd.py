@@ -14,40 +14,36 @@ from habla_ml.service.server import find_exposure_warnings
 from habla_ml_tests.testing.deploy_files import (
     CODE_SERVER_PORT,
     DEPLOY,
+    INSTALLED,
     ROOT,
+    SYSTEMD,
     WEB_SERVER_PORT,
     check_command,
     load_process_settings,
     read_document,
+    read_unit_values,
     read_variables,
 )
 
-FOLDER = DEPLOY / "systemd"
-UNITS = sorted(FOLDER.glob("*.service"))
+UNITS = sorted(SYSTEMD.glob("*.service"))
 FILLED = {"HABLA_SERVICE__PUBLIC_URL": "https://habla.example.org"}
-INSTALLED = "/opt/habla_ml/.venv/bin/"
 WORST_EXPOSURE = 25
 """Of systemd's scale from 0 to 100, where a unit without any hardening has 96."""
 BY_UNIT = pytest.mark.parametrize("unit", UNITS, ids=lambda each: each.stem)
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd")
 
 
-def read_values(unit: Path, key: str) -> list[str]:
-    """Return the values of a key of a unit."""
-    return re.findall(rf"^{key}=(.*)$", unit.read_text("utf-8"), re.MULTILINE)
-
-
 def read_environment(unit: Path) -> dict[str, str]:
     """Return the variables of a unit, with those of the examples of its secrets, filled in."""
-    given = dict(each.split("=", 1) for each in read_values(unit, "Environment"))
-    for each in read_values(unit, "EnvironmentFile"):
-        given |= read_variables(FOLDER / f"{Path(each).name}.example")
+    given = dict(each.split("=", 1) for each in read_unit_values(unit, "Environment"))
+    for each in read_unit_values(unit, "EnvironmentFile"):
+        given |= read_variables(SYSTEMD / f"{Path(each).name}.example")
     return {name: value or FILLED.get(name, "x") for name, value in given.items()}
 
 
 @needs_systemd
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    for each in FOLDER.glob("habla-ml*"):
+    for each in SYSTEMD.glob("habla-ml*"):
         text = each.read_text("utf-8").replace(INSTALLED, f"{Path(sys.executable).parent}/")
         (tmp_path / each.name).write_text(text.replace("file:///opt/habla_ml", f"file://{ROOT}"))
     names = [str(each) for each in tmp_path.iterdir()]
@@ -62,19 +58,19 @@ def test_a_unit_is_hardened(unit: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=yes", bound, str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout.splitlines()[-1]
-    assert read_values(unit, "MemoryMax")
-    assert read_values(unit, "TasksMax")
+    assert read_unit_values(unit, "MemoryMax")
+    assert read_unit_values(unit, "TasksMax")
 
 
 @BY_UNIT
 def test_commands_and_variables_exist(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    commands = [*read_values(unit, "ExecStartPre"), *read_values(unit, "ExecStart")]
+    commands = [*read_unit_values(unit, "ExecStartPre"), *read_unit_values(unit, "ExecStart")]
     assert all(each.startswith(INSTALLED) for each in commands)
     for each in commands:
         check_command(each.removeprefix(INSTALLED).split())
     # The folders that a unit may write to.
-    environment, folders = read_environment(unit), read_values(unit, "StateDirectory")[0].split()
+    environment, folders = read_environment(unit), read_unit_values(unit, "StateDirectory")[0].split()
     home = environment.get("DAGSTER_HOME")
     assert [f"/var/lib/{each}" for each in folders] == ["/var/lib/habla_ml", *([home] if home else [])]
     if "HABLA_PROFILE" in environment:
@@ -84,21 +80,21 @@ def test_commands_and_variables_exist(unit: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_unit_has_its_own_secrets_only() -> None:
-    files = {unit.stem: [Path(each).stem for each in read_values(unit, "EnvironmentFile")] for unit in UNITS}
+    files = {unit.stem: [Path(each).stem for each in read_unit_values(unit, "EnvironmentFile")] for unit in UNITS}
     assert files == {
         "habla-ml-code": ["dagster", "pipeline"],
         "habla-ml-daemon": ["dagster", "pipeline"],
         "habla-ml-service": ["service"],
         "habla-ml-webserver": ["dagster"],
     }
-    service = load_process_settings(read_environment(FOLDER / "habla-ml-service.service")).service
+    service = load_process_settings(read_environment(SYSTEMD / "habla-ml-service.service")).service
     assert find_exposure_warnings(service) == []
 
 
 def test_ports_agree() -> None:
-    [code] = read_values(FOLDER / "habla-ml-code.service", "ExecStart")
+    [code] = read_unit_values(SYSTEMD / "habla-ml-code.service", "ExecStart")
     assert code.endswith(f"-h 127.0.0.1 -p {CODE_SERVER_PORT}")
-    [webserver] = read_values(FOLDER / "habla-ml-webserver.service", "ExecStart")
+    [webserver] = read_unit_values(SYSTEMD / "habla-ml-webserver.service", "ExecStart")
     assert f"-h 127.0.0.1 -p {WEB_SERVER_PORT} " in webserver
 
 
@@ -112,15 +108,15 @@ def test_the_variables_of_dagster_are_given() -> None:
 
 
 def test_a_restart_of_the_daemon_leaves_its_runs_alone() -> None:
-    unit = FOLDER / "habla-ml-daemon.service"
-    assert read_values(unit, "KillMode") == ["process"]
-    assert read_values(unit, "OOMPolicy") == ["continue"]
+    unit = SYSTEMD / "habla-ml-daemon.service"
+    assert read_unit_values(unit, "KillMode") == ["process"]
+    assert read_unit_values(unit, "OOMPolicy") == ["continue"]
     # systemd would remove the temporary files and the shared memory of runs that go on.
-    assert read_values(unit, "PrivateTmp") == []
-    assert all(read_values(each, "RemoveIPC") == [] for each in UNITS)
+    assert read_unit_values(unit, "PrivateTmp") == []
+    assert all(read_unit_values(each, "RemoveIPC") == [] for each in UNITS)
 
 
 def test_the_target_has_each_unit() -> None:
-    [wanted] = read_values(FOLDER / "habla-ml.target", "Wants")
+    [wanted] = read_unit_values(SYSTEMD / "habla-ml.target", "Wants")
     assert sorted(wanted.split()) == [each.name for each in UNITS]
-    assert all(read_values(each, "PartOf") == ["habla-ml.target"] for each in UNITS)
+    assert all(read_unit_values(each, "PartOf") == ["habla-ml.target"] for each in UNITS)

@@ -18,6 +18,9 @@ from habla_ml.settings.yaml_loader import load_yaml
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEPLOY: Final = ROOT / "deploy"
+SYSTEMD: Final = DEPLOY / "systemd"
+INSTALLED: Final = "/opt/habla_ml/.venv/bin/"
+"""The folder of the programs in the units."""
 CODE_SERVER_PORT, WEB_SERVER_PORT, SERVICE_PORT, S3_PORT = 4000, 3000, 8787, 8333
 _VARIABLE: Final = re.compile(r"\$\{([A-Z_]+)(?::([?-])([^}]*))?\}")
 
@@ -37,6 +40,11 @@ def read_variables(path: Path) -> dict[str, str]:
     """Return the variables of a file with one NAME=value a line."""
     lines = [each for each in path.read_text("utf-8").splitlines() if each and not each.startswith("#")]
     return dict(each.split("=", 1) for each in lines)
+
+
+def read_unit_values(unit: Path, key: str) -> list[str]:
+    """Return the values of a key of a unit of systemd."""
+    return re.findall(rf"^{key}=(.*)$", unit.read_text("utf-8"), re.MULTILINE)
 
 
 def find_variables(text: str) -> set[str]:

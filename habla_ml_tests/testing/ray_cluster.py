@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -46,9 +46,13 @@ _UNTIL_INPUT_ENDS: Final = '"$@" </dev/null & read -r _; kill -9 0'
 
 
 class RayCluster:
-    """A cluster; start it with `start_missing_nodes` and end it with `stop`."""
+    """A cluster; start it with `start_missing_nodes` and end it with `stop`.
 
-    def __init__(self) -> None:
+    `environment` has more variables of its processes, such as keys of a store.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**_ENVIRONMENT, **environment}
         self._folder = Path(tempfile.mkdtemp(prefix="ray_", dir="/tmp"))  # the paths of sockets are short
         self._port, self._dashboard_port, self._agent_port, self._client_port = find_free_ports(4)
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
@@ -128,7 +132,7 @@ class RayCluster:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **self._environment},
                 start_new_session=True,
             )
 

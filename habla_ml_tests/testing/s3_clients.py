@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BUCKET = "habla-lake"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-"""The variables with which boto3 finds credentials; the server accepts any."""
+"""The variables with which boto3 finds credentials; this server accepts any."""
 _FAULTY_BUCKETS = (
     "ignores-if-none-match",
     "ignores-if-match",
