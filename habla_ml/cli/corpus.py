@@ -24,12 +24,15 @@ _MOST_SKIPPED_LINES = 20
 def import_command(
     folder: Annotated[Path, typer.Argument(help="A complete folder of Habla's recordings.")],
     processes: Annotated[int, typer.Option(min=0, help="Days at the same time; 0 for one per core.")] = 0,
+    on: Annotated[
+        Literal["here", "ray"], typer.Option(help="Encode the audio here, or on the cluster of training.launch.ray.")
+    ] = "here",
     profile: Profile = None,
 ) -> None:
     """Import a complete folder of recordings, many days in parallel; run it again to resume."""
     from habla_ml.recordings.bulk_import import import_with_progress
 
-    done = import_with_progress(folder, open_context(profile).settings, processes, terminal)
+    done = import_with_progress(folder, open_context(profile).settings, processes, terminal, on)
     for skipped in done.skipped_sessions[:_MOST_SKIPPED_LINES]:
         print_labelled("skipped", f"{skipped.session} {skipped.reason}", style="yellow")
     for each in done.failed:

@@ -24,7 +24,13 @@ class AssetCode:
     """Below `habla_ml`; a package counts with all modules in it. Modules that only store, show or orchestrate are not here."""
 
 
-_SEGMENTS: Final = ("audio", "recordings.day_tables", "recordings.days", "recordings.segments")
+_SEGMENTS: Final = (
+    "audio",
+    "recordings.day_tables",
+    "recordings.days",
+    "recordings.segment_audio",
+    "recordings.segments",
+)
 _PROGRAMS: Final = ("export.prepare", "export.programs", "export.tokenizer_vocabulary", "runtimes")
 _SCORES: Final = ("evaluation.comparison", "evaluation.metrics", "evaluation.scoring", "runtimes", "transcription")
 

@@ -188,7 +188,7 @@ def _measure_models(
     measurements: OptionalMeasurements,
     progress: Progress,
 ) -> _MeasuredModels:
-    decoded = [decode_sets(lake, each, speech.read, measurements, settings.evaluation, progress) for each in models]
+    decoded = [decode_sets(lake, each, speech.read, measurements, settings, progress) for each in models]
     comparison, tables = compare_with_error_tables(
         speech.read(), decoded, settings.evaluation, speech.provenance, measurements
     )
@@ -258,8 +258,8 @@ def _add_candidate_measurements(
             "annotators": measure_annotator_difference(
                 lake, load_conventions(settings.corpus.conventions), settings.evaluation
             ),
-            "parity": measure_parity(lake, candidate, speech.read(), evaluation, progress),
-            "profiles": measure_profiles(lake, candidate, speech.read, evaluation, progress, alignments),
+            "parity": measure_parity(lake, candidate, speech.read(), settings, progress),
+            "profiles": measure_profiles(lake, candidate, speech.read, settings, progress, alignments),
             "formats": _measure_formats(lake, settings, speech, candidate, progress),
             "seeds": measure_seed_spread(lake, siblings, comparison, progress),
             "diarisation": diarisation,

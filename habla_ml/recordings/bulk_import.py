@@ -1,11 +1,12 @@
 """Bulk import of a whole tree of recordings, several days at once, with the result of `ingest_day` for each.
 
 A day is published completely or not at all. A day that has not changed is not read. An interrupted import gives the
-same objects when it runs again.
+same objects when it runs again. The processes of the import read and publish the days; a Ray cluster can encode the audio.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -13,22 +14,27 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from habla_ml.errors import HablaError, InputError, IsolatedError, describe_error
 from habla_ml.lake import Lake, open_lake
 from habla_ml.process import die_with_parent
+from habla_ml.ray_pool import count_cpus
 from habla_ml.recordings.change_detection import find_changed_days
 from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.ingest import IngestedDay, ingest_day
+from habla_ml.recordings.segment_audio import EncodeFiles, encode_here, encode_on_ray
 from habla_ml.recordings.sessions import Skipped, list_folder, parse_session_day
 from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+ImportPlace = Literal["here", "ray"]
+"""Where the audio of an import is encoded: in the processes of the import, or in tasks of the Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,18 @@ class ImportResult:
         return "; ".join(counts)
 
 
-def import_with_progress(folder: Path, settings: Settings, processes: int, console: Console) -> ImportResult:
+def import_with_progress(
+    folder: Path, settings: Settings, processes: int, console: Console, on: ImportPlace = "here"
+) -> ImportResult:
     """Import every changed day of `folder`, with a progress bar of days and hours.
 
     The recordings folder of the settings is not used. `processes` is the number of days to import at once, 0 for one
-    per core. Raises `InputError` if the folder cannot be listed or has no session.
+    per core.
+
+    Raises:
+        InputError: The folder cannot be listed or has no session.
+        SettingsError: Ray is not installed.
+        ServiceError: The Ray cluster cannot be reached or has no CPU.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -94,7 +107,7 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
         task = progress.add_task(
             "", total=len(wanted), completed=len(wanted) - len(missing), hours=0.0, failed=len(failed)
         )
-        for done in import_days(folder, missing, settings, now, processes):
+        for done in import_days(folder, missing, settings, now, processes, on):
             if isinstance(done, FailedDay):
                 failed.append(done)
             else:
@@ -109,17 +122,27 @@ def import_with_progress(folder: Path, settings: Settings, processes: int, conso
 
 
 def import_days(
-    folder: Path, days: Sequence[str], settings: Settings, now: datetime, processes: int = 0
+    folder: Path,
+    days: Sequence[str],
+    settings: Settings,
+    now: datetime,
+    processes: int = 0,
+    on: ImportPlace = "here",
 ) -> Iterator[IngestedDay | FailedDay]:
-    """Import `days` in a pool of processes and yield each result; an error affects its own day only."""
+    """Import `days` in a pool of processes and yield each result; an error affects its own day only.
+
+    Raises as `import_with_progress`.
+    """
+    n_processes = max(1, min(len(days), processes or os.cpu_count() or 1))
+    encode = _choose_encoder(on, settings, n_processes) if days else encode_here
     pool = ProcessPoolExecutor(
-        processes or os.cpu_count() or 1,
+        n_processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=die_with_parent,
         initargs=(os.getpid(),),
     )
     try:
-        futures = {pool.submit(_import_day, folder, day, settings, now): day for day in days}
+        futures = {pool.submit(_import_day, folder, day, settings, now, encode): day for day in days}
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -130,9 +153,20 @@ def import_days(
         pool.shutdown(cancel_futures=True)
 
 
-def _import_day(folder: Path, day: str, settings: Settings, now: datetime) -> IngestedDay | FailedDay:
+def _choose_encoder(on: ImportPlace, settings: Settings, n_processes: int) -> EncodeFiles:
+    """Return what encodes the audio of one day; the days of all processes share the CPUs of the cluster."""
+    if on == "here":
+        return encode_here
+    cluster = settings.training.launch.ray
+    return partial(encode_on_ray, n_workers=math.ceil(count_cpus(cluster) / n_processes), settings=cluster)
+
+
+def _import_day(
+    folder: Path, day: str, settings: Settings, now: datetime, encode: EncodeFiles
+) -> IngestedDay | FailedDay:
     try:
-        return ingest_day(folder, day, _open_lake_once(settings.lake, settings.work_folder / "cache"), settings, now)
+        lake = _open_lake_once(settings.lake, settings.work_folder / "cache")
+        return ingest_day(folder, day, lake, settings, now, encode)
     except (HablaError, OSError) as error:
         return FailedDay(day, describe_error(error))
 

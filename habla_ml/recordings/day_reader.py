@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from habla_ml.audio import decode_wav, encode_flac, measure, pcm_sha256
 from habla_ml.consent.admission import Admission
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
@@ -24,6 +23,14 @@ from habla_ml.recordings.change_detection import input_signature
 from habla_ml.recordings.days import DayUpdate, RawStream
 from habla_ml.recordings.metadata import SegmentHint, SessionHints, read_hints
 from habla_ml.recordings.problem_log import ProblemLog
+from habla_ml.recordings.segment_audio import (
+    EncodedFile,
+    EncodeFiles,
+    ReadFile,
+    SegmentAudio,
+    encode_here,
+    encode_samples,
+)
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, segment_id
 from habla_ml.recordings.sessions import (
     METADATA_FILE,
@@ -62,6 +69,7 @@ class DayReader:
     admission: Admission
     archived_streams: Mapping[str, tuple[RawStream, ...]]
     """Session → its streams in the lake."""
+    encode: EncodeFiles = encode_here
     update: DayUpdate = field(init=False)
     hints: dict[str, SessionHints] = field(init=False)
     _problems: ProblemLog = field(init=False, default_factory=ProblemLog)
@@ -76,6 +84,7 @@ class DayReader:
 
     def read_segments(self) -> Iterator[RecordedSegment]:
         """Yield the segments of all sessions in order; skip unreadable files with their reason."""
+        encoded = self.encode(self._read_files(), self.settings.recordings.longest_segment_s)
         for session in self.sessions:
             hints = self.hints[session.name]
             self._problems = ProblemLog()
@@ -83,32 +92,39 @@ class DayReader:
                 self._skip(session, "", "is spoken in English (en_to_es): no corpus material")
                 deleted: list[str] = []
             else:
-                deleted = yield from self._read_session(session, hints)
+                deleted = yield from self._read_session(session, hints, encoded)
             self.update.skipped_inputs += [*hints.problems, *self._problems.list_problems()]
             if not deleted:
                 self.update.inputs[session.name] = input_signature(session, self.settings, self.now)
 
-    def _read_session(self, session: SessionFolder, hints: SessionHints) -> Generator[RecordedSegment, None, list[str]]:
+    def _read_files(self) -> Iterator[ReadFile]:
+        """Yield the bytes of all segment files of the sessions to read, in order, or why a file cannot be read."""
+        for session in self.sessions:
+            for file in () if self.hints[session.name].is_english else session.segments:
+                try:
+                    yield read_plain_file(session.path / file.name, _MAX_AUDIO_BYTES)
+                except InputError as error:
+                    yield error
+
+    def _read_session(
+        self, session: SessionFolder, hints: SessionHints, encoded: Iterator[EncodedFile]
+    ) -> Generator[RecordedSegment, None, list[str]]:
         """Yield the session's segments; return the files that were deleted meanwhile."""
         deleted = [METADATA_FILE] if session.has_file(METADATA_FILE) and _is_deleted(session, METADATA_FILE) else []
         taken, is_withheld, day = 0, False, session.day
         for name, problem in session.list_unread_files():
             self._skip(session, name, problem)
         for file in session.segments:
-            try:
-                segment = read_segment(
-                    session.path / file.name,
-                    SegmentOrigin(HABLA_SOURCE, session.name, day, file.number or 0),
-                    hints.by_file.get(file.segment_name, SegmentHint()),
-                    hints.direction,
-                    self.settings.recordings.longest_segment_s,
-                )
-            except InputError as error:
+            audio = next(encoded)
+            if isinstance(audio, InputError):
                 if _is_deleted(session, file.name):
                     deleted.append(file.name)
                 else:
-                    self._skip(session, file.name, str(error))
+                    self._skip(session, file.name, str(audio))
                 continue
+            origin = SegmentOrigin(HABLA_SOURCE, session.name, day, file.number or 0)
+            hint = hints.by_file.get(file.segment_name, SegmentHint())
+            segment = _assemble_segment(audio, origin, file.segment_name, hint, hints.direction)
             if reason := self.admission.explain_refusal(
                 segment.session_id, segment.speaker, segment.segment_id, segment.audio_sha256
             ):
@@ -162,30 +178,29 @@ class SegmentOrigin:
 
 
 def read_segment(
-    path: Path,
-    origin: SegmentOrigin,
-    hint: SegmentHint,
-    direction: str | None,
-    max_duration_s: float,
-    decode: DecodeAudio = decode_wav,
+    path: Path, origin: SegmentOrigin, hint: SegmentHint, max_duration_s: float, decode: DecodeAudio
 ) -> RecordedSegment:
     """Read, measure and encode one audio file; raise `InputError` with the reason if it cannot be used."""
     pcm = decode(read_plain_file(path, _MAX_AUDIO_BYTES), max_duration_s)
-    return build_segment(pcm, origin, canonical_segment_name(path.name), hint, direction)
+    return build_segment(pcm, origin, canonical_segment_name(path.name), hint)
 
 
-def build_segment(
-    pcm: NDArray[np.int16], origin: SegmentOrigin, file_name: str, hint: SegmentHint, direction: str | None = None
-) -> RecordedSegment:
+def build_segment(pcm: NDArray[np.int16], origin: SegmentOrigin, file_name: str, hint: SegmentHint) -> RecordedSegment:
     """Measure and encode the 16 kHz mono samples of a segment, shape [n_samples]; raise `InputError` without a sample."""
+    return _assemble_segment(encode_samples(pcm), origin, file_name, hint)
+
+
+def _assemble_segment(
+    audio: SegmentAudio, origin: SegmentOrigin, file_name: str, hint: SegmentHint, direction: str | None = None
+) -> RecordedSegment:
     return RecordedSegment(
         **vars(origin),
         segment_id=segment_id(origin.source, origin.session_id, file_name),
         file_name=file_name,
         recorded_at=hint.recorded_at,
-        audio=encode_flac(pcm),
-        audio_sha256=pcm_sha256(pcm),
-        **vars(measure(pcm)),
+        audio=audio.flac,
+        audio_sha256=audio.sha256,
+        **vars(audio.measurements),
         speaker=hint.speaker,
         direction=direction,
         machine_text=hint.text,

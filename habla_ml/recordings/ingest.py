@@ -19,6 +19,7 @@ from habla_ml.recordings.days import (
     requeue_newly_consented_sessions,
     same_fingerprint,
 )
+from habla_ml.recordings.segment_audio import EncodeFiles, encode_here
 from habla_ml.recordings.sessions import FolderScan, Skipped, scan_sessions
 from habla_ml.settings import Settings
 
@@ -40,14 +41,16 @@ class IngestedDay:
     """Sessions that were read now; none if neither files nor consents changed."""
 
 
-def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: datetime) -> IngestedDay:
+def ingest_day(
+    folder: Path, day: str, lake: Lake, settings: Settings, now: datetime, encode: EncodeFiles = encode_here
+) -> IngestedDay:
     """Publish one day's finished and crashed sessions in the lake.
 
     Reads only sessions with changed files, or with withheld segments for which a consent was granted. Live sessions
     wait. A bad file is skipped with its reason. The same files give the same object again, without reading audio. The
-    work is proportional to the changed sessions, plus one small shard of the day. Raises `InputError` if the
-    recordings folder cannot be listed, or the register of consents cannot be read, or `LakeError` if nothing can be
-    published. The day is unchanged.
+    work is proportional to the changed sessions, plus one small shard of the day. `encode` says where audio is encoded.
+    Raises `InputError` if the recordings folder cannot be listed, or the register of consents cannot be read, or
+    `LakeError` if nothing can be published, or an error of `encode`. The day is unchanged.
     """
     scan = scan_sessions(folder, settings, now, day)
     before, consents = load_day(lake, day), load_consents(settings, now)
@@ -63,7 +66,9 @@ def ingest_day(folder: Path, day: str, lake: Lake, settings: Settings, now: date
         return _summarise_day(lake, before, scan, ())
     admission = open_admission(lake, consents)
     streams = before.raw_streams if before else {}
-    reader = DayReader(sorted(changed, key=lambda session: session.name), lake, settings, now, admission, streams)
+    reader = DayReader(
+        sorted(changed, key=lambda session: session.name), lake, settings, now, admission, streams, encode
+    )
     segments = admission.iterate_and_save_tombstones(reader.read_segments())
     published = publish_day(lake, day, segments, settings.work_folder, reader.update)
     return _summarise_day(lake, published, scan, tuple(each.name for each in changed))

@@ -96,7 +96,7 @@ def _compare_on_sealed(
             each,
             lambda: read_sealed_utterances(lake, snapshot),
             OptionalMeasurements(),
-            settings.evaluation,
+            settings,
             lambda line: progress(f"sealed sessions, {line}"),
         )
         for each in models

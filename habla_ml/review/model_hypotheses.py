@@ -23,7 +23,7 @@ from habla_ml.review.selection import ComparedHypothesis
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import open_bulk_transcriber
 from habla_ml.transcription.serving_profiles import build_served_options
 
 _PROGRESS_INTERVAL_CLIPS = 64
@@ -133,8 +133,7 @@ def decode_candidates(
     if missing:
         folder = checkout_artefact(lake, model.artefact, settings.work_folder)
         utterances = _iterate_utterances(lake, missing)
-        opened = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
-        with closing(opened) as transcriber:
+        with closing(open_bulk_transcriber(options, folder, settings)) as transcriber:
             fresh = transcribe_cached(lake, model.artefact, transcriber, utterances, report_progress)
         known.update((each.audio_sha256, each) for each in fresh)
     return {each.segment_id: known[each.audio_sha256] for each in candidates}, len(waiting)

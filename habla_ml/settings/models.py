@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -11,21 +12,33 @@ from habla_ml.settings.data import SpeechSources, StoreSettings
 from habla_ml.settings.hosted import HostedSettings
 from habla_ml.settings.hub import HubSettings
 
+_CLIENT_PORT: Final = 10001
+"""The port that `ray start --head` opens for clients."""
+
 
 class RaySettings(SettingsSection):
-    """The Ray cluster of the trainings.
+    """The Ray cluster of the trainings, and of imports and decoding on Ray.
 
-    `address` is that of its Jobs API. `resources_per_process` is what Ray reserves for each process, such as
+    `address` is that of its Jobs API, which starts trainings. Imports and decoding connect to `client_address`: its port
+    for clients `ray://HEAD:10001`, or `auto` on a machine of the cluster. Null is port 10001 of the host of `address`.
+    `resources_per_process` is what Ray reserves for each process of a training, such as
     `{CPU: 8, GPU: 1}`. `runtime_env` is the environment that Ray makes for a job; anyone with access to the cluster can
     read it, so it must not have secrets. After `max_failures` lost processes or machines the job ends. A cluster that does
     not answer for `lost_after_s` seconds is lost. In both cases Dagster retries, and the training resumes.
     """
 
-    address: Annotated[str, Field(pattern=r"^https?://")] = "http://127.0.0.1:8265"
+    address: Annotated[str, Field(pattern=r"^https?://[^/:]")] = "http://127.0.0.1:8265"
+    client_address: Annotated[str, Field(pattern=r"^(ray://.+|auto|[^/]+:[0-9]+)$")] | None = None
     resources_per_process: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: {"CPU": 1.0})
     runtime_env: dict[str, Any] = Field(default_factory=dict)
     max_failures: Annotated[int, Field(ge=0)] = 8
     lost_after_s: Annotated[float, Field(ge=0)] = 300.0
+
+    @property
+    def bulk_address(self) -> str:
+        """The address that imports and decoding connect to."""
+        host = urlsplit(self.address).hostname or ""
+        return self.client_address or f"ray://{f'[{host}]' if ':' in host else host}:{_CLIENT_PORT}"
 
 
 class LaunchSettings(SettingsSection):
@@ -106,12 +119,24 @@ class AcceptableSettings(SettingsSection):
     fewest_clips: int = 50
 
 
+class DecodingLaunchSettings(SettingsSection):
+    """Where test sets and review pools are decoded: `here`, or by `ray` on the cluster of `training.launch.ray`.
+
+    There `engines` processes load the model, and Ray reserves `resources_per_engine` for each, such as `{CPU: 4, GPU: 1}`.
+    With `evaluation.cpu_threads: 0` an engine uses as many cores as it has reserved.
+    """
+
+    where: Literal["here", "ray"] = "here"
+    engines: Annotated[int, Field(ge=1)] = 1
+    resources_per_engine: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: {"CPU": 1.0})
+
+
 class EvaluationSettings(SettingsSection):
     """How models are decoded, as they are served, and compared.
 
     `serving_profile` names the way of serving that decides (`habla_ml.transcription.serving_profiles`). The candidate
     is also scored under the other profiles, on a random sample of `profile_clips` test clips (null: all, 0: none).
-    `engine`, `beam_size` and `batch_size` are those of Habla; `whisperx` must be installed.
+    `engine`, `beam_size` and `batch_size` are those of Habla; `whisperx` must be installed. `launch` says where they run.
 
     `unit` is the sampling unit of the bootstrap. `non_speech` is a folder of WAVs without speech, added to
     `non_speech_takes` rounds of built-in sounds; `vocabulary` a file of terms, one a line; `alignments` words with
@@ -134,6 +159,7 @@ class EvaluationSettings(SettingsSection):
     clip_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     cpu_threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    launch: DecodingLaunchSettings = DecodingLaunchSettings()
     quiet_below_dbfs: float = -35.0
     bootstrap_draws: Annotated[int, Field(ge=100)] = 10_000
     seed: int = 20260216

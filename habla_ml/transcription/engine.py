@@ -7,7 +7,7 @@ processes, time limits or unusable audio.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
@@ -197,6 +197,10 @@ class Transcriber(Protocol):
     """An engine or a service with its model and options."""
 
     @property
+    def batch_clips(self) -> int:
+        """Clips to pass at once, so that all its processes have work."""
+
+    @property
     def options(self) -> DecodingOptions | HostedOptions:
         """Everything besides model and audio that can change a hypothesis."""
 
@@ -210,6 +214,9 @@ class Transcriber(Protocol):
         Raises:
             EvaluationError: The engine cannot be used: no model, no service, or the spending cap is reached.
         """
+
+    def transcribe_batches(self, batches: Iterable[Sequence[Clip]]) -> Iterator[list[Hypothesis]]:
+        """Yield the result of `transcribe` for each batch, in order, with its errors; may read a few batches ahead."""
 
     def close(self) -> None:
         """End its process and free its memory."""

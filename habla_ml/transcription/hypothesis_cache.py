@@ -9,6 +9,7 @@ their clips are decoded again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,8 +28,6 @@ CLIPS_PER_SAVE = 256
 DecodingProgress = Callable[[int, int], None]
 """Receives after each batch the clips done so far, and how many of them were decoded now."""
 
-# At the end of a batch workers are idle, so batches are large; a clip of 30 s takes 2 MB, so not too large.
-_MAX_CLIPS_PER_BATCH = 64
 _MAX_SAVE_ATTEMPTS = 20
 _WORD = pa.struct({"text": pa.string(), "start_s": pa.float64(), "end_s": pa.float64(), "confidence": pa.float64()})
 _SCHEMA = pa.schema(
@@ -57,33 +56,39 @@ def transcribe_cached(
 ) -> list[Hypothesis]:
     """Return one hypothesis for each clip, in order and without its time; decode only audio that is not in the cache.
 
-    Memory holds all hypotheses, and the audio of one batch.
+    Memory holds all hypotheses, and the audio of one batch or, for a transcriber that reads ahead, of a few.
 
     Raises:
         EvaluationError: The engine failed; hypotheses are saved after every `save_every` clips.
+        ServiceError: The Ray cluster that decodes was lost; the same are saved.
         LakeError: The cache cannot be read or written.
     """
     options = transcriber.options
-    engine_batch = options.batch_size if isinstance(options, DecodingOptions) else None
-    batch_clips = min(save_every, max(_MAX_CLIPS_PER_BATCH, 2 * (engine_batch or 1)))
     known = read_hypotheses(lake, artefact_digest, options)
     order: list[str] = []
     fresh: dict[str, Hypothesis] = {}
     saved, decoded = transcriber.usage, 0
-    for batch in _batch_uncached(clips, known, order, batch_clips):
-        decoded_now = [replace(each, decode_s=None) for each in transcriber.transcribe(list(batch.values()))]
-        found = dict(zip(batch, decoded_now, strict=True))
+    waiting: deque[tuple[list[str], int]] = deque()
+
+    def read_batches() -> Iterator[list[Clip]]:
+        for batch in _batch_uncached(clips, set(known), order, min(save_every, transcriber.batch_clips)):
+            waiting.append((list(batch), len(order)))
+            yield list(batch.values())
+
+    for hypotheses in transcriber.transcribe_batches(read_batches()):
+        sounds, done = waiting.popleft()
+        found = {key: replace(each, decode_s=None) for key, each in zip(sounds, hypotheses, strict=True)}
         known.update(found)
         # Do not cache outages or fallback results; ask the service again next time.
         fresh.update(
             (key, each) for key, each in found.items() if each.failure != "service" and not each.fallback_engine
         )
-        decoded += len(batch)
+        decoded += len(found)
         if len(fresh) >= save_every:
             save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
             saved, fresh = transcriber.usage, {}
         if progress:
-            progress(len(order), decoded)
+            progress(done, decoded)
     if fresh:
         save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
     if progress:
@@ -92,13 +97,14 @@ def transcribe_cached(
 
 
 def _batch_uncached(
-    clips: Iterable[Clip], known: Mapping[str, Hypothesis], order: list[str], batch_clips: int
+    clips: Iterable[Clip], known: set[str], order: list[str], batch_clips: int
 ) -> Iterator[dict[str, Clip]]:
-    """Yield clips without a hypothesis in batches, by sha256; append the sha256 of every clip to `order`."""
+    """Yield the clips with other sounds than `known` in batches, by sha256; append all sounds to `known` and `order`."""
     batch: dict[str, Clip] = {}
     for clip in clips:
         order.append(clip.audio_sha256)
         if clip.audio_sha256 not in known:
+            known.add(clip.audio_sha256)
             batch[clip.audio_sha256] = clip
         if len(batch) == batch_clips:
             yield batch

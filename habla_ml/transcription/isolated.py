@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ from habla_ml.transcription.options import DecodingOptions
 
 _MAX_CONSECUTIVE_CRASHES: Final = 5
 """After this many crashes without a decoded clip in between, the engine is at fault and not the clips."""
+_FEWEST_CLIPS: Final = 64
+"""At the end of a batch workers are idle, so batches are large; a clip of 30 s takes 2 MB, so not too large."""
 
 
 class IsolatedTranscriber:
@@ -39,6 +41,7 @@ class IsolatedTranscriber:
         options.check_supported(load_engine_class(options.engine).supported_options)
         self.options = options
         self.usage = Usage()
+        self.batch_clips = max(_FEWEST_CLIPS, 2 * (options.batch_size or 1))
         self._start = StartRequest(model_folder=model_folder, options=options, device=device, cpu_threads=cpu_threads)
         self._process: EngineProcess | None = None
         self._loading_s = 0.0
@@ -61,6 +64,10 @@ class IsolatedTranscriber:
         decode_s = time.perf_counter() - began_s - (self._loading_s - loading_s)
         self.usage += Usage(sum(each.duration_s for each in usable.values()), decode_s)
         return [found[at] for at in range(len(clips))]
+
+    def transcribe_batches(self, batches: Iterable[Sequence[Clip]]) -> Iterator[list[Hypothesis]]:
+        """See `Transcriber.transcribe_batches`."""
+        return map(self.transcribe, batches)
 
     def close(self) -> None:
         """See `Transcriber.close`; the next clip would start another process."""

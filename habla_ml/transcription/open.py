@@ -1,4 +1,4 @@
-"""Opens a transcriber of any kind."""
+"""Opens a transcriber of any kind, here or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 from habla_ml.errors import EvaluationError
 from habla_ml.lake import Lake
+from habla_ml.settings import Settings
 from habla_ml.settings.hosted import HostedServiceSettings, HostedSettings
 from habla_ml.transcription.engine import Transcriber
 from habla_ml.transcription.hosted.spending import Spending
 from habla_ml.transcription.hosted.transcriber import HostedTranscriber
 from habla_ml.transcription.isolated import IsolatedTranscriber
+from habla_ml.transcription.on_ray import RayTranscriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml.transcription.registry import HOSTED_SERVICES
 
@@ -26,6 +28,25 @@ class HostedAccess:
     """Options of the local engine that replaces a service that is down."""
 
 
+def open_bulk_transcriber(
+    options: DecodingOptions | HostedOptions,
+    model_folder: Path | None,
+    settings: Settings,
+    hosted: HostedAccess | None = None,
+) -> Transcriber:
+    """Return the engine that the options name, for many clips and no times: where `evaluation.launch` says.
+
+    A service is called from here in any case. For the other arguments and the errors see `open_transcriber`.
+    """
+    evaluation = settings.evaluation
+    if evaluation.launch.where == "ray" and isinstance(options, DecodingOptions) and model_folder is not None:
+        cluster = settings.training.launch.ray
+        return RayTranscriber(
+            model_folder, options, evaluation.device, evaluation.cpu_threads, evaluation.launch, cluster
+        )
+    return open_transcriber(options, model_folder, evaluation.device, evaluation.cpu_threads, hosted)
+
+
 def open_transcriber(
     options: DecodingOptions | HostedOptions,
     model_folder: Path | None,
@@ -33,7 +54,7 @@ def open_transcriber(
     cpu_threads: int = 0,
     hosted: HostedAccess | None = None,
 ) -> Transcriber:
-    """Return the engine that the options name; the caller closes it.
+    """Return the engine that the options name, on this machine; the caller closes it.
 
     A local engine starts with its first clip, and a service gets nothing before it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import subprocess
 import sys
@@ -13,13 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
 
 from habla_ml.errors import InputError
 from habla_ml.recordings.bulk_import import import_with_progress
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.habla_sessions import NOW, HablaWorkspace, make_workspace, set_age, write_session
+from habla_ml_tests.testing.imported_days import list_object_names, make_silent_console, read_day_pointers
 
 DAYS = [f"2026-03-{number:02d}" for number in range(1, 13)]
 
@@ -29,22 +28,6 @@ def fill_recordings(workspace: HablaWorkspace, segments: int = 3) -> None:
         for lesson in range(2):
             name = f"{number}{lesson}_{day.replace('-', '')}_{9 + lesson:02d}0000"
             set_age(write_session(workspace.recordings, name, segments, seconds=0.2), 48)
-
-
-def list_object_names(workspace: HablaWorkspace) -> set[str]:
-    return {path.name for path in (workspace.root / "lake" / "objects").rglob("*") if path.is_file()}
-
-
-def read_day_pointers(workspace: HablaWorkspace) -> dict[str, str]:
-    return {
-        name: str(pointer.value["parquet"])
-        for name in workspace.lake.list_pointers("recordings/")
-        if (pointer := workspace.lake.read_pointer(name)) is not None
-    }
-
-
-def make_silent_console() -> Console:
-    return Console(file=io.StringIO())
 
 
 @contextmanager

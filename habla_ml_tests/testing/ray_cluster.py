@@ -62,6 +62,11 @@ class RayCluster:
         """The address of the Jobs API."""
         return f"http://127.0.0.1:{self._dashboard_port}"
 
+    @property
+    def client_address(self) -> str:
+        """The address for clients."""
+        return f"ray://127.0.0.1:{self._client_port}"
+
     def start_missing_nodes(self) -> None:
         """Start the head and the other nodes unless they run, and wait until the cluster has all of them."""
         self._start("head", *self._list_head_options())

@@ -11,10 +11,10 @@ from habla_ml.corpus.snapshot import Utterance
 from habla_ml.evaluation.metrics.alignments import get_marked_words
 from habla_ml.evaluation.metrics.inputs import DecodedModel, ModelRole, OptionalMeasurements
 from habla_ml.lake import Lake
-from habla_ml.settings import EvaluationSettings
+from habla_ml.settings import Settings
 from habla_ml.transcription.engine import Clip, Hypothesis, load_engine_class
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
-from habla_ml.transcription.open import HostedAccess, open_transcriber
+from habla_ml.transcription.open import HostedAccess, open_bulk_transcriber
 from habla_ml.transcription.options import DecodingOptions, EngineOptions
 from habla_ml.transcription.serving_profiles import build_served_options
 
@@ -46,7 +46,7 @@ def decode_sets(
     model: EvaluatedModel,
     test: Callable[[], Iterable[Utterance]],
     measurements: OptionalMeasurements,
-    settings: EvaluationSettings,
+    settings: Settings,
     progress: Progress,
 ) -> DecodedModel:
     """Decode every set with one model; clips in the cache are not decoded again.
@@ -59,19 +59,21 @@ def decode_sets(
         model: The model with its files.
         test: Reads the test set; called once or twice, so that memory never holds its audio.
         measurements: The other sets.
-        settings: Decoding options, device and threads.
+        settings: Where and how to decode.
         progress: Receives a line every 20 clips.
 
     Raises:
         EvaluationError: The engine failed.
+        ServiceError: The Ray cluster that decodes was lost.
         LakeError: The cache cannot be read or written.
     """
-    options = model.decoding or build_served_options(settings)
+    served = build_served_options(settings.evaluation)
+    options = model.decoding or served
     known = len(read_hypotheses(lake, model.artefact, options))
 
     def decode(clips: Iterable[Clip], how: EngineOptions = options) -> list[Hypothesis]:
-        access = HostedAccess(settings.hosted, lake, build_served_options(settings))
-        decoder = open_transcriber(how, model.folder, settings.device, settings.cpu_threads, access)
+        access = HostedAccess(settings.evaluation.hosted, lake, served)
+        decoder = open_bulk_transcriber(how, model.folder, settings, access)
         with closing(decoder) as transcriber:
             log = make_progress_callback(model.name, progress)
             return transcribe_cached(lake, model.artefact, transcriber, clips, progress=log)

@@ -18,9 +18,9 @@ from habla_ml.evaluation.scoring.rates import stack_counts
 from habla_ml.evaluation.scoring.readings import is_same_text
 from habla_ml.evaluation.scoring.statistics import Draws, to_interval
 from habla_ml.lake import Lake, compute_digest
-from habla_ml.settings import EvaluationSettings
+from habla_ml.settings import Settings
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import open_bulk_transcriber
 from habla_ml.transcription.options import DecodingOptions
 
 
@@ -28,7 +28,7 @@ def measure_parity(
     lake: Lake,
     model: EvaluatedModel,
     test: Iterable[Utterance],
-    settings: EvaluationSettings,
+    settings: Settings,
     progress: Progress,
 ) -> Parity | None:
     """Decode a sample of the test set with the artefact and with its checkpoint, both greedily.
@@ -38,22 +38,22 @@ def measure_parity(
     """
     if model.checkpoint is None or model.checkpoint_folder is None:
         return None
-    sample = _select_sample(test, settings.parity_clips)
+    evaluation = settings.evaluation
+    sample = _select_sample(test, evaluation.parity_clips)
     if not sample:
         return None
-    greedy = DecodingOptions(beam_size=1, language=settings.language, clip_timeout_s=settings.clip_timeout_s)
+    greedy = DecodingOptions(beam_size=1, language=evaluation.language, clip_timeout_s=evaluation.clip_timeout_s)
     texts = []
     for artefact, folder, options in (
         (model.checkpoint, model.checkpoint_folder, greedy.model_copy(update={"engine": "transformers"})),
         (model.artefact, model.folder, greedy),
     ):
-        decoder = open_transcriber(options, folder, settings.device, settings.cpu_threads)
-        with closing(decoder) as transcriber:
+        with closing(open_bulk_transcriber(options, folder, settings)) as transcriber:
             log = make_progress_callback(f"parity of {model.name}, {options.engine}", progress)
             texts.append([each.text for each in transcribe_cached(lake, artefact, transcriber, sample, log)])
     sentences = [each.sentence for each in sample]
     scores = [score_utterances(sentences, each, normalise_spanish) for each in texts]
-    draws = Draws.of([each.session_id for each in sample], settings.bootstrap_draws, settings.seed)
+    draws = Draws.of([each.session_id for each in sample], evaluation.bootstrap_draws, evaluation.seed)
     (resample,) = draws.resample([stack_counts([[each.words for each in row] for row in scores])])
     same = sum(is_same_text(*map(normalise_spanish, pair)) for pair in zip(*texts, strict=True))
     return Parity(

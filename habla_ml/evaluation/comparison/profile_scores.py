@@ -20,10 +20,10 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ErrorRate, compute_rate, stack_counts
 from habla_ml.evaluation.scoring.statistics import Draws, Interval, Resample, to_interval
 from habla_ml.lake import Lake, compute_digest
-from habla_ml.settings import EvaluationSettings
+from habla_ml.settings import EvaluationSettings, Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import open_bulk_transcriber
 from habla_ml.transcription.options import EngineOptions
 from habla_ml.transcription.serving_profiles import SERVING_PROFILES, build_profile_options
 
@@ -61,7 +61,7 @@ def measure_profiles(
     lake: Lake,
     candidate: EvaluatedModel,
     test: Callable[[], Iterable[Utterance]],
-    settings: EvaluationSettings,
+    settings: Settings,
     progress: Progress,
     alignments: Alignments | None = None,
 ) -> ProfileScores | None:
@@ -73,18 +73,19 @@ def measure_profiles(
     Raises:
         EvaluationError: An engine failed.
     """
-    total, chosen = select_clips(test(), settings.profile_clips)
+    evaluation = settings.evaluation
+    total, chosen = select_clips(test(), evaluation.profile_clips)
     if not chosen:
         return None
-    names = [settings.serving_profile, *(each for each in SERVING_PROFILES if each != settings.serving_profile)]
-    options = {name: build_profile_options(name, settings) for name in names}
+    names = [evaluation.serving_profile, *(each for each in SERVING_PROFILES if each != evaluation.serving_profile)]
+    options = {name: build_profile_options(name, evaluation) for name in names}
     decoded = {}
     for name, each in options.items():
         sample = (clip for clip in test() if clip.segment_id in chosen)
         log = make_progress_callback(f"{candidate.name} under the profile {name}", progress)
-        with closing(open_transcriber(each, candidate.folder, settings.device, settings.cpu_threads)) as transcriber:
+        with closing(open_bulk_transcriber(each, candidate.folder, settings)) as transcriber:
             decoded[name] = transcribe_cached(lake, candidate.artefact, transcriber, sample, log)
-    return score_profiles(list(chosen.values()), options, decoded, total, settings, alignments)
+    return score_profiles(list(chosen.values()), options, decoded, total, evaluation, alignments)
 
 
 def score_profiles(

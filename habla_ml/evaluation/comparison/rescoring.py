@@ -27,7 +27,7 @@ from habla_ml.names import choose_spellings
 from habla_ml.settings import EvaluationSettings, Settings
 from habla_ml.transcription.engine import Hypothesis
 from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
-from habla_ml.transcription.open import open_transcriber
+from habla_ml.transcription.open import open_bulk_transcriber
 from habla_ml.transcription.serving_profiles import build_served_options
 
 
@@ -101,8 +101,7 @@ def _decode_version(
         progress(f"{version}: {len(missing)} of {len(sounds)} test clips are new to it and are decoded")
         folder = checkout_artefact(lake, export.artefact, settings.work_folder)
         clips = (each for each in speech.read() if each.audio_sha256 in missing)
-        opened = open_transcriber(options, folder, settings.evaluation.device, settings.evaluation.cpu_threads)
-        with closing(opened) as transcriber:
+        with closing(open_bulk_transcriber(options, folder, settings)) as transcriber:
             log = make_progress_callback(version, progress)
             fresh = transcribe_cached(lake, export.artefact, transcriber, clips, progress=log)
         known.update((each.audio_sha256, each) for each in fresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
@@ -22,6 +22,7 @@ from habla_ml.transcription.options import HostedOptions
 MAX_UNANSWERED_CLIPS: Final = 5
 """After so many clips in a row without an answer, the service counts as down and gets no more clips."""
 
+_BATCH_CLIPS: Final = 64
 _OUTAGE_KINDS: Final[tuple[FaultKind, ...]] = ("busy", "malformed")
 
 
@@ -45,6 +46,7 @@ class HostedTranscriber:
         self.options = options
         self.usage = Usage()
         """`decode_s` and `audio_s` include the fallback."""
+        self.batch_clips = _BATCH_CLIPS
         self._settings = settings
         self._service = service
         self._spending = spending
@@ -68,6 +70,10 @@ class HostedTranscriber:
             audio_s = sum(clip.duration_s for clip in usable.values())
             self.usage += Usage(audio_s, time.perf_counter() - began_s)
         return [found[at] for at in range(len(clips))]
+
+    def transcribe_batches(self, batches: Iterable[Sequence[Clip]]) -> Iterator[list[Hypothesis]]:
+        """See `Transcriber.transcribe_batches`."""
+        return map(self.transcribe, batches)
 
     def close(self) -> None:
         """See `Transcriber.close`."""

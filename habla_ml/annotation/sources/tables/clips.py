@@ -49,7 +49,7 @@ class LocatedClip:
     def read(self, max_duration_s: float, decode: DecodeAudio) -> RecordedSegment:
         """Read and decode the file; raise `InputError` with the reason if it cannot be used or is longer."""
         origin = SegmentOrigin(TABLE, self.session_id, self.day, self.row.number)
-        read = read_segment(self.file, origin, SegmentHint(speaker=self.row.speaker), None, max_duration_s, decode)
+        read = read_segment(self.file, origin, SegmentHint(speaker=self.row.speaker), max_duration_s, decode)
         return replace(read, segment_id=self.get_segment_id(read.audio_sha256), file_name=self.file_name)
 
 
