@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LABEL_STUDIO := .venv-label-studio
 AUDIT := .venv-audit
-HOME_OF_demo := var/demo/dagster_home
-DAGSTER_HOME := $(abspath $(or $(HOME_OF_$(PROFILE)),dagster_home))
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
@@ -20,13 +18,7 @@ demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
 
 dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or on PROFILE=local; all end together
-	mkdir -p $(DAGSTER_HOME) && cp -n dagster_home/dagster.yaml $(DAGSTER_HOME)/ 2>/dev/null || true
-	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m habla_ml.defs.future_ticks
-	@export HABLA_PROFILE=$(PROFILE) DAGSTER_HOME=$(DAGSTER_HOME) PATH="$(abspath $(BIN)):$$PATH"; \
-	( $(BIN)/habla-ml serve & service=$$!; \
-	  while kill -0 $$$$ && kill -0 $$service; do sleep 0.5; done 2>/dev/null; \
-	  kill $$service 2>/dev/null; kill -INT $$$$ 2>/dev/null ) & \
-	exec $(BIN)/dg dev -w workspace.yaml  # has the process id that the loop watches
+	@exec $(BIN)/habla-ml dev --profile $(PROFILE)
 
 test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; three processes on two cores, since many cases wait
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder

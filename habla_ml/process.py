@@ -6,17 +6,22 @@ import ctypes
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
 _PARENT_POLL_S = 1.0
+_CHILD_POLL_S = 0.2
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -45,6 +50,37 @@ def _watch_parent(parent_pid: int) -> None:
     while os.getppid() == parent_pid:
         waiting.wait(_PARENT_POLL_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path) -> int:
+    """Run programs in a folder until one of them ends, or this process gets SIGINT or SIGTERM; then end all.
+
+    Each program has its own session, so that Ctrl+C in a terminal reaches it once. If this process is killed, Linux kills
+    them.
+
+    Returns:
+        The exit status of the program that ended first; 0 after a signal to this process.
+    """
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: Any) -> None:
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    attach = partial(die_with_parent, os.getpid())
+    # The process has one thread here, so a function between fork and exec is safe.
+    running = [subprocess.Popen(each, cwd=folder, start_new_session=True, preexec_fn=attach) for each in commands]
+    ended = None
+    while ended is None and not asked.is_set():
+        time.sleep(_CHILD_POLL_S)
+        ended = next((each for each in running if each.poll() is not None), None)
+    for each in running:
+        if each.poll() is None:
+            each.send_signal(signal.SIGINT)
+    for each in running:
+        each.wait()
+    return 0 if ended is None else ended.returncode
 
 
 def keep_freed_memory() -> None:

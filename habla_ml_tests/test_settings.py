@@ -121,7 +121,7 @@ def test_a_variable_without_a_key_is_refused(tmp_path, tree):
 
 def test_the_error_of_a_missing_profile_lists_the_existing_ones(tmp_path, tree):
     load(tmp_path, tree)
-    with pytest.raises(SettingsError, match=r"profiles in its folder: \['mine\.yaml'\]"):
+    with pytest.raises(SettingsError, match=r"profiles in its folder: mine\.yaml$"):
         load_settings("other", {"HABLA_CONFIGS": str(tmp_path / "configs")})
 
 

@@ -1,6 +1,6 @@
 """Comparison of the `dagster.yaml` of a DAGSTER_HOME with the one that this version is shipped with.
 
-`make dev` copies the file once and never replaces it, because people change it. An update of habla_ml can need new keys.
+`habla-ml dev` copies the file once and never replaces it, because people change it. An update of habla_ml can need new keys.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from habla_ml.settings import configs_folder
+from habla_ml.project_files import find_shipped_root
 from habla_ml.settings.yaml_files import read_mapping
 
 DAGSTER_CONFIG_FILE: Final = "dagster.yaml"
@@ -20,11 +20,9 @@ _NEEDED_VALUES: Final = frozenset(
 """Keys whose value must be as shipped; of the other keys a person may choose the value."""
 
 
-def find_shipped_dagster_config() -> Path | None:
-    """Return the shipped file: next to `configs/`, or next to the package; None where there is neither."""
-    roots = (configs_folder().parent, Path(__file__).resolve().parents[2])
-    paths = (each / "dagster_home" / DAGSTER_CONFIG_FILE for each in roots)
-    return next((each for each in paths if each.is_file()), None)
+def find_shipped_dagster_config() -> Path:
+    """Return the shipped file."""
+    return find_shipped_root() / "dagster_home" / DAGSTER_CONFIG_FILE
 
 
 def find_outdated_keys(installed: Path, shipped: Path) -> list[str]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from habla_ml.cli.context import Profile, print_rich_table
+from habla_ml.cli.context import Profile, print_line
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
+from habla_ml.cli.findings import measure_subjects, print_findings, sort_by_health
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
 from habla_ml.monitoring.alerts import list_channels
@@ -27,7 +29,6 @@ from habla_ml.settings import Settings, StoreSettings, load_settings
 from habla_ml.settings.hub import HubAccess
 from habla_ml.settings.models import AlertSettings
 
-_COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 PACKAGES = (
     "dagster",
     "dagster-webserver",
@@ -48,14 +49,22 @@ PACKAGES = (
 _LEAST_FREE_GB = 10
 
 
-def doctor_command(profile: Profile = None) -> None:
-    """Check what is installed, configured and missing; print the next step for each fault."""
-    table = Table("", "subject", "found", "next step")
-    findings = run_checks(profile)
-    for each in findings:
-        table.add_row(Text(each.health, _COLOURS[each.health]), each.subject, each.found, each.next_step)
-    print_rich_table(table)
-    if any(each.health == "wrong" for each in findings):
+def doctor_command(
+    profile: Profile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check what is installed, configured and missing: faults first, each with the next step.
+
+    Exits with 1 if something is wrong.
+    """
+    findings = sort_by_health(run_checks(profile))
+    faults = sum(each.health == "wrong" for each in findings)
+    if as_json:
+        print_line(json.dumps([asdict(each) for each in findings], ensure_ascii=False, indent=1))
+    else:
+        print_findings(findings, measure_subjects(findings))
+        print_line(f"\n{faults} to repair" if faults else "\nnothing to repair", "bold red" if faults else "bold green")
+    if faults:
         raise typer.Exit(1)
 
 
@@ -130,11 +139,9 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
 
 def _check_dagster_home(home: str | None) -> Finding:
     if not home:
-        next_step = "start Dagster by `make dev`, or export DAGSTER_HOME"
+        next_step = "start Dagster by `habla-ml dev`, or export DAGSTER_HOME"
         return Finding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
     installed, shipped = Path(home) / DAGSTER_CONFIG_FILE, find_shipped_dagster_config()
-    if shipped is None:
-        return Finding("DAGSTER_HOME", "ok", home)
     try:
         outdated = find_outdated_keys(installed, shipped)
     except HablaError as error:

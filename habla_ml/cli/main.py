@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from habla_ml.cli.accounts import account_app
 from habla_ml.cli.backup import backup_app, fsck_command, restore_command
 from habla_ml.cli.cleanup import cleanup_command
-from habla_ml.cli.context import error_terminal
+from habla_ml.cli.context import error_terminal, terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
 from habla_ml.cli.doctor import doctor_command
 from habla_ml.cli.erasure import erase_command
@@ -28,6 +29,7 @@ from habla_ml.cli.models import (
     override_command,
     replicate_command,
 )
+from habla_ml.cli.project import demo_command, dev_command, init_command
 from habla_ml.cli.releases import (
     promote_command,
     releases_command,
@@ -42,9 +44,7 @@ from habla_ml.cli.transcribe import transcribe_command
 from habla_ml.cli.update_model import update_model_command
 from habla_ml.errors import HablaError
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(account_app, name="account")
 app.add_typer(backup_app, name="backup")
 app.add_typer(conventions_app, name="conventions")
@@ -52,6 +52,9 @@ app.add_typer(device_app, name="device")
 app.add_typer(keys_app, name="keys")
 app.add_typer(label_studio_app, name="label-studio")
 app.add_typer(train_app, name="train")
+app.command("init")(init_command)
+app.command("demo")(demo_command)
+app.command("dev")(dev_command)
 app.command("erase")(erase_command)
 app.command("fsck")(fsck_command)
 app.command("restore")(restore_command)
@@ -81,6 +84,21 @@ app.command("rollout")(rollout_command)
 app.command("renew")(renew_command)
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        terminal.print(f"habla_ml {metadata.version('habla-ml')}")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def describe_program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the program itself."""
+
+
 def main() -> None:
     """Run a command; an error of the project prints its message without a traceback and exits with 1."""
     try:
@@ -88,11 +106,3 @@ def main() -> None:
     except HablaError as error:
         error_terminal.print(Text.assemble(("error", "red"), f" {type(error).__name__}: {error}"))
         sys.exit(1)
-
-
-@app.command()
-def demo() -> None:
-    """Synthesise a classroom, run the whole pipeline on it twice, and send clips of a phone through the service."""
-    from habla_ml.demo.run_demo import run_demo
-
-    run_demo(Console())

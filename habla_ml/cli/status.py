@@ -6,27 +6,19 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from habla_ml.cli.context import Profile, open_context, print_line, terminal
+from habla_ml.cli.context import Profile, open_context, print_line
+from habla_ml.cli.findings import measure_subjects, print_findings
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
-    from habla_ml.monitoring.finding import Health
     from habla_ml.monitoring.status.facts import OrchestratorFacts
     from habla_ml.monitoring.status.inputs import StatusInputs
-    from habla_ml.monitoring.status.loop_status import LoopStatus, StatusSection
-
-_MARKS: Final[dict[Health, tuple[str, str]]] = {
-    "ok": ("✓", "green"),
-    "note": ("·", "yellow"),
-    "wrong": ("✗", "bold red"),
-}
+    from habla_ml.monitoring.status.loop_status import LoopStatus
 
 
 def status_command(
@@ -92,22 +84,8 @@ def _print_status(status: LoopStatus, settings: Settings) -> None:
     taken_at = status.taken_at.astimezone(settings.zone)
     print_line(f"habla_ml, profile {status.profile}, {taken_at:%A %d %B %Y, %H:%M} ({settings.time_zone})", "dim")
     print_line(status.summary, "bold red" if status.problems else "bold green")
-    width = max(len(each.subject) for section in status.sections for each in section.findings)
+    width = measure_subjects(each for section in status.sections for each in section.findings)
     for section in status.sections:
         print_line("")
         print_line(section.title, "bold")
-        terminal.print(_build_section_table(section, width), soft_wrap=False)
-
-
-def _build_section_table(section: StatusSection, width: int) -> Table:
-    """Return the lines of a section; the next step is under its line."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=1)
-    table.add_column(min_width=width, no_wrap=True)
-    table.add_column(overflow="fold")
-    for each in section.findings:
-        found = Text(each.found)
-        if each.next_step:
-            found.append(f"\n→ {each.next_step}", "cyan" if each.health == "wrong" else "dim")
-        table.add_row(Text(*_MARKS[each.health]), each.subject, found)
-    return table
+        print_findings(section.findings, width)

@@ -28,7 +28,7 @@ def reset_future_ticks(instance: dg.DagsterInstance, now: float) -> list[str]:
     return reset
 
 
-def main() -> None:
+def reset_instance_ticks() -> None:
     """Reset future ticks in the instance of DAGSTER_HOME, whose storage is created when missing."""
     with open_dagster_instance() as instance:
         for name in reset_future_ticks(instance, time.time()):
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reset_instance_ticks()

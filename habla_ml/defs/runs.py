@@ -20,7 +20,7 @@ def open_dagster_instance() -> Iterator[dg.DagsterInstance]:
     """Yield the instance of DAGSTER_HOME; raise `SettingsError` where the variable is not set."""
     if not os.environ.get("DAGSTER_HOME"):
         raise SettingsError(
-            "DAGSTER_HOME is not set, so runs would not be recorded; export the folder that `make dev` uses"
+            "DAGSTER_HOME is not set, so runs would not be recorded; export the folder that `habla-ml dev` uses"
         )
     with dg.DagsterInstance.get() as instance:
         yield instance

@@ -3,7 +3,7 @@
 After each release a phone updates its model from the CDN. Then it sends clips and corrections through the service, for
 the next version.
 
-All output is below `var/demo`; `make dev` shows it afterwards. The sensors decide what runs. This module evaluates
+All output is below `var/demo`; `habla-ml dev -p demo` shows it afterwards. The sensors decide what runs. This module evaluates
 them in place of the daemon.
 """
 
@@ -36,6 +36,7 @@ from habla_ml.evaluation.comparison.stored_evidence import read_stored_compariso
 from habla_ml.evaluation.metrics.error_rates import ORTHOGRAPHIC_WER, OUT_OF_DOMAIN_WER
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.lake.factory import open_lake, open_store
+from habla_ml.project_files import find_shipped_root
 from habla_ml.release.published import PublishedRelease, list_releases
 from habla_ml.settings import Settings, configs_folder, load_settings
 
@@ -57,7 +58,7 @@ class DemoRun:
         with print_run_events(self.instance, run_id, partition, self.console):
             done = run_job(self.definitions, self.instance, job, partition, request.tags, run_id)
         if not done.success:
-            raise HablaError(f"{job} failed for {partition}; `make dev` shows the run {run_id[:8]}")
+            raise HablaError(f"{job} failed for {partition}; `habla-ml dev -p demo` shows the run {run_id[:8]}")
         for each in self.instance.get_run_step_stats(run_id):
             self.step_seconds[partition, each.step_key] = (each.end_time or 0) - (each.start_time or 0)
 
@@ -159,10 +160,10 @@ def upload_homework(run: DemoRun, root: Path) -> None:
 
 
 def _open_dagster_instance(root: Path) -> dg.DagsterInstance:
-    """Open the Dagster home of the demo, which `make dev` shows."""
+    """Open the Dagster home of the demo, which `habla-ml dev -p demo` shows."""
     home = root / "dagster_home"
     home.mkdir(parents=True)
-    shutil.copyfile(configs_folder().parent / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
+    shutil.copyfile(find_shipped_root() / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
 
@@ -177,7 +178,7 @@ def _print_summary(console: Console, run: DemoRun, newest: str, seconds: float) 
     for release in reversed(list_releases(store, settings.release.channel)):
         _print_release(console, release)
     console.print(f"report    {settings.work_folder / 'reports' / newest / 'report.html'}", soft_wrap=True)
-    console.print("UI        make dev, then open http://localhost:3000")
+    console.print("UI        habla-ml dev -p demo, then open http://localhost:3000")
     console.print(f"total     {seconds:.0f} s")
 
 

@@ -33,7 +33,8 @@ def read_mapping(path: Path, kind: str, *, private: bool = False) -> dict[str, A
         tree = load_yaml(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         known = sorted(each.name for each in path.parent.glob("*.yaml"))
-        raise SettingsError(f"{path} does not exist; {kind}s in its folder: {known or 'none'}") from None
+        where = ", ".join(known) or "none; `habla-ml init` writes a project with all of them"
+        raise SettingsError(f"{path} does not exist; {kind}s in its folder: {where}") from None
     except RepeatedKeyError as error:
         raise SettingsError(f"{path}: {error}") from None
     except yaml.MarkedYAMLError as error:

@@ -36,7 +36,7 @@ def test_the_doctor_lists_what_is_installed_configured_and_missing_with_the_next
     assert "0 session folders" in found.stdout
     assert "point recordings.folder at data/audio/recordings" in found.stdout
     assert "has conditional writes" in found.stdout
-    assert "make dev" in found.stdout
+    assert "habla-ml dev" in found.stdout
 
 
 def find_check(profile: Path, subject: str) -> Finding:

@@ -21,10 +21,12 @@ def describe_daemon(inputs: StatusInputs) -> Iterator[Finding]:
     """Yield whether Dagster's daemon is alive; without it nothing starts by itself."""
     facts = inputs.orchestrator
     if facts is None:
-        yield Finding("daemon", "note", "unknown: DAGSTER_HOME is not set", "export the folder that `make dev` uses")
+        yield Finding(
+            "daemon", "note", "unknown: DAGSTER_HOME is not set", "export the folder that `habla-ml dev` uses"
+        )
         return
     heartbeat = facts.heartbeat_at
-    start = f"start it: `make dev PROFILE={inputs.settings.profile}`"
+    start = f"start it: `habla-ml dev -p {inputs.settings.profile_option}`"
     if heartbeat is None:
         yield Finding("daemon", "wrong", "has never run in this DAGSTER_HOME: nothing starts by itself", start)
         return

@@ -1,0 +1,88 @@
+"""`habla-ml init`, `habla-ml demo` and `habla-ml dev`: begin a project, try one, and open its pages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from habla_ml.cli.context import Profile, open_context, print_line
+from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_shipped_dagster_config
+from habla_ml.project_files import find_shipped_root, write_project
+from habla_ml.settings import configs_folder
+
+DEMO_PROFILE: Final = "demo"
+DEMO_FOLDER: Final = Path("habla-demo")
+
+
+def init_command(
+    folder: Annotated[Path, typer.Argument(help="Where the project is written; created where it is missing.")] = Path(),
+) -> None:
+    """Write a project that you own: profiles, recipes, conventions, Dagster's files. A file that exists is kept.
+
+    Example: habla-ml init my-school
+    """
+    made = write_project(folder)
+    print_line(f"{len(made.written)} files written to {folder.resolve()}")
+    if made.kept:
+        print_line(f"{len(made.kept)} kept as they are: {', '.join(made.kept[:5])}{' …' if made.kept[5:] else ''}")
+    print_line("next:")
+    if folder.resolve() != Path.cwd():
+        print_line(f"  cd {folder}")
+    print_line("  set recordings.folder in configs/local.yaml to Habla's data/audio/recordings")
+    print_line("  habla-ml doctor        lists what is missing")
+    print_line("  habla-ml dev           opens the Dagster UI and the service")
+
+
+def demo_command() -> None:
+    """Synthesise a classroom, run the whole pipeline on it twice, and send clips of a phone through the service.
+
+    Outside of a project it writes one to `habla-demo` first. All results are in `var/demo`.
+    """
+    from habla_ml.demo.run_demo import run_demo
+
+    if not (configs_folder() / f"{DEMO_PROFILE}.yaml").is_file() and "HABLA_CONFIGS" not in os.environ:
+        write_project(DEMO_FOLDER)
+        os.chdir(DEMO_FOLDER)
+        print_line(f"in {Path.cwd()}, a new project")
+    run_demo(Console())
+
+
+def dev_command(profile: Profile = None) -> None:
+    """Open the Dagster UI with its daemon, and the service. Ctrl+C ends all of them.
+
+    Example: habla-ml dev -p demo
+    """
+    from habla_ml.defs.future_ticks import reset_instance_ticks
+    from habla_ml.process import run_until_one_ends
+
+    settings = open_context(profile).settings
+    home = _find_dagster_home(settings.profile)
+    home.mkdir(parents=True, exist_ok=True)
+    root = configs_folder().parent
+    for source, target in (
+        (find_shipped_dagster_config(), home / DAGSTER_CONFIG_FILE),
+        (find_shipped_root() / "workspace.yaml", root / "workspace.yaml"),
+    ):
+        if not target.exists():
+            shutil.copyfile(source, target)
+    programs = Path(sys.executable).parent
+    # Dagster starts `dagster` and `python` by their names.
+    path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
+    os.environ.update(DAGSTER_HOME=str(home), HABLA_PROFILE=settings.profile_option, PATH=path)
+    reset_instance_ticks()
+    commands = [[str(programs / "habla-ml"), "serve"], [str(programs / "dg"), "dev", "-w", "workspace.yaml"]]
+    sys.exit(run_until_one_ends(commands, root))
+
+
+def _find_dagster_home(profile: str) -> Path:
+    """Return the demo's own home, or `DAGSTER_HOME`, or `dagster_home` in the project."""
+    root = configs_folder().parent
+    if profile == DEMO_PROFILE:
+        return root / "var" / "demo" / "dagster_home"
+    return Path(os.environ.get("DAGSTER_HOME") or root / "dagster_home").resolve()
