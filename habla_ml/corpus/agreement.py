@@ -193,8 +193,7 @@ def _join_sums(sums: Iterable[tuple[_Key, _Differences]]) -> dict[_Key, _Differe
 def _name_copies(lake: Lake, sessions: Collection[str], days: Iterable[str]) -> dict[str, str]:
     """Return copied session → the one name of all its copies."""
     recordings = [found for day in sorted(days) if (found := load_day(lake, day)) is not None]
-    column = pa.chunked_array([sorted(sessions)], pa.string())
-    return find_names_of_copies(lake, [each.metadata for each in recordings], column)
+    return find_names_of_copies(lake, [each.metadata for each in recordings], sessions)
 
 
 def _find_shared_segments(lake: Lake, day: str, only_blind: bool) -> Iterator[dict[str, AnnotationEvent]]:

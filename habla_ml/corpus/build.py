@@ -26,7 +26,7 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.references import select_named_speakers, select_references
 from habla_ml.errors import CorpusError, IsolatedError, isolate
 from habla_ml.lake import Lake, PointerReader, catalogue, compute_digest
-from habla_ml.lake.shards import read_rows
+from habla_ml.lake.shards import iterate_batches, read_rows
 from habla_ml.lake.table import arrow_schema, open_table, put_table, read_table
 from habla_ml.recordings.change_detection import ChangedDay
 from habla_ml.recordings.days import PublishedDay, find_metadata_id, load_day
@@ -165,6 +165,16 @@ def read_corpus_rows(lake: Lake, day: CorpusDay, columns: Sequence[str]) -> pa.T
             kind = CORPUS_SCHEMA.field(name).type
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
     return table.select(list(columns))
+
+
+def iterate_corpus_batches(lake: Lake, day: CorpusDay, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a day's text in batches, as `read_corpus_rows` returns them."""
+    for batch in iterate_batches(lake, day.parquet, columns):
+        found = [
+            batch[name] if name in batch.schema.names else pa.nulls(batch.num_rows, CORPUS_SCHEMA.field(name).type)
+            for name in columns
+        ]
+        yield pa.record_batch(found, list(columns))
 
 
 def read_text_problems(lake: Lake, day: CorpusDay, most: int = 100) -> tuple[TextProblem, ...]:

@@ -6,8 +6,8 @@ Whole sessions are compared, annotated or not, because people may have annotated
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Final
 
@@ -17,67 +17,103 @@ import pyarrow.compute as pc
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake
-from habla_ml.lake.shards import read_rows
+from habla_ml.lake.database import ScratchDatabase, open_database
+from habla_ml.lake.shards import iterate_batches
 
 _COPIED_SHARE: Final = 0.5
 """Two sessions are copies if they share this part of the sounds of the smaller one. A recording that was copied in the
 middle, or partly deleted, has all its sounds in the other copy; a clip that was played twice makes no copy."""
 
+_SOUND_SCHEMA: Final = pa.schema(
+    [("session_id", pa.string()), ("audio_sha256", pa.string()), ("loudness_dbfs", pa.float64())]
+)
 _ANNOTATION_COLUMNS: Final = {"sentence", "status", "annotated_at", "conventions", "is_blind"}
 
 
-def find_copied_sessions(lake: Lake, metadata: Iterable[str], sessions: Collection[str]) -> list[list[str]]:
+def find_copied_sessions(
+    lake: Lake, metadata: Iterable[str], sessions: Collection[str], database: ScratchDatabase | None = None
+) -> list[list[str]]:
     """Return the groups of at least two of these sessions that are copies of each other, each sorted by name.
 
     `metadata` has the object ids of the days' segment metadata. Digital silence is left out: it is always the same sound.
+    `database` holds the sounds meanwhile; None for one in the system's temporary folder.
     """
-    wanted = pa.array(sorted(sessions), pa.string())
-    columns = ["session_id", "audio_sha256", "loudness_dbfs"]
-    tables = []
-    for object_id in metadata:
-        rows = read_rows(lake, object_id, columns)
-        is_wanted = pc.and_(pc.is_in(rows["session_id"], wanted), pc.greater(rows["loudness_dbfs"], SILENCE_DBFS))
-        tables.append(rows.filter(is_wanted).select(columns[:2]))
-    if not tables:
-        return []
-    rows = pa.concat_tables(tables)
-    repeated = rows.filter(pc.is_in(rows["audio_sha256"], _find_repeated(rows["audio_sha256"])))
-    rows = rows.filter(pc.is_in(rows["session_id"], pc.unique(repeated["session_id"])))
-    keys = ["audio_sha256", "session_id"]
-    sounds = rows.group_by(keys).aggregate([]).sort_by([(key, "ascending") for key in keys])
-    sizes = {each["values"]: each["counts"] for each in pc.value_counts(sounds["session_id"]).to_pylist()}
-    # Neighbours only: a sound of 10,000 sessions gives 10,000 pairs, and the copies of a session are a chain.
-    sound, session = (sounds[key].combine_chunks() for key in keys)
-    is_shared = pc.equal(sound[:-1], sound[1:])
-    pairs = pa.table({"one": session[:-1].filter(is_shared), "other": session[1:].filter(is_shared)})
     joined: dict[str, list[str]] = {}
-    for pair in pairs.group_by(["one", "other"]).aggregate([([], "count_all")]).sort_by("one").to_pylist():
-        one, other = pair["one"], pair["other"]
-        if pair["count_all"] < _COPIED_SHARE * min(sizes[one], sizes[other]):
-            continue
-        group, added = joined.setdefault(one, [one]), joined.setdefault(other, [other])
-        if group is not added:
-            group += added
-            joined.update(dict.fromkeys(added, group))
+    with open_database() if database is None else nullcontext(database) as opened:
+        for one, other in _find_copied_pairs(opened, lake, metadata, sessions):
+            group, added = joined.setdefault(one, [one]), joined.setdefault(other, [other])
+            if group is not added:
+                group += added
+                joined.update(dict.fromkeys(added, group))
     once = {id(group): sorted(group) for group in joined.values()}
     return sorted(once.values())
 
 
-def _find_repeated(values: pa.ChunkedArray) -> pa.Array:
-    counted = pc.value_counts(values)
-    return counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+def _find_copied_pairs(
+    database: ScratchDatabase, lake: Lake, metadata: Iterable[str], sessions: Collection[str]
+) -> list[tuple[str, str]]:
+    """Return pairs of copied sessions that connect all copies.
+
+    Only neighbours in the order of names are compared: a sound of 10,000 sessions gives 10,000 pairs, and the copies of a
+    session are a chain.
+    """
+    database.load_columns(
+        "CREATE TABLE wanted AS FROM batches", {"session_id": pa.array(sorted(sessions), pa.string())}
+    )
+    database.load(
+        """
+        CREATE TABLE recorded AS SELECT md5_number(audio_sha256) AS sound, session_id
+        FROM batches SEMI JOIN wanted USING (session_id) WHERE loudness_dbfs > $silence
+        """,
+        _read_sounds(lake, metadata),
+        _SOUND_SCHEMA,
+        {"silence": SILENCE_DBFS},
+    )
+    database.run(
+        """
+        CREATE TABLE neighbours AS SELECT one, other, count(*) AS shared FROM (
+            SELECT lag(session_id) OVER (PARTITION BY sound ORDER BY session_id) AS one, session_id AS other FROM (
+                SELECT DISTINCT sound, session_id
+                FROM recorded SEMI JOIN (SELECT sound FROM recorded GROUP BY sound HAVING count(*) > 1) USING (sound)))
+        WHERE one IS NOT NULL GROUP BY one, other
+        """
+    )
+    pairs = database.fetch_rows(
+        """
+        WITH sizes AS (SELECT session_id, count(*) AS sounds FROM (
+            SELECT DISTINCT session_id, sound FROM recorded
+            WHERE session_id IN (SELECT one FROM neighbours UNION SELECT other FROM neighbours)) GROUP BY session_id)
+        SELECT one, other FROM neighbours
+        JOIN sizes AS first ON first.session_id = one JOIN sizes AS second ON second.session_id = other
+        WHERE shared >= $share * least(first.sounds, second.sounds)
+        """,
+        {"share": _COPIED_SHARE},
+    )
+    for table in ("wanted", "recorded", "neighbours"):
+        database.run(f"DROP TABLE {table}")
+    return [(str(one), str(other)) for one, other in pairs]
+
+
+def _read_sounds(lake: Lake, metadata: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    for object_id in metadata:
+        for batch in iterate_batches(lake, object_id, _SOUND_SCHEMA.names):
+            yield batch.select(_SOUND_SCHEMA.names).cast(_SOUND_SCHEMA)
 
 
 def find_names_of_copies(
-    lake: Lake, metadata: Iterable[str], sessions: pa.ChunkedArray, decided: Mapping[str, str] = MappingProxyType({})
+    lake: Lake,
+    metadata: Iterable[str],
+    sessions: Collection[str],
+    decided: Mapping[str, str] = MappingProxyType({}),
+    database: ScratchDatabase | None = None,
 ) -> dict[str, str]:
     """Return copied session → the copy under whose name it is counted, for those of these sessions that are copies.
 
-    `metadata` is as in `find_copied_sessions`. Copies for which `decided` has different values, such as splits, keep
-    their names.
+    `metadata` and `database` are as in `find_copied_sessions`. Copies for which `decided` has different values, such as
+    splits, keep their names.
     """
     found: dict[str, str] = {}
-    for group in find_copied_sessions(lake, metadata, pc.unique(sessions).to_pylist()):
+    for group in find_copied_sessions(lake, metadata, sessions, database):
         main = next((name for name in group if name in decided), group[0])
         found |= {name: main for name in group if name != main and decided.get(name) in (None, decided.get(main))}
     return found
@@ -91,6 +127,22 @@ def rename_sessions(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
     return rows.set_column(rows.column_names.index("session_id"), "session_id", pa.array(sessions, pa.string()))
 
 
+def rank_copies(source: str, keys: Sequence[str], annotation: str = "position") -> str:
+    """Return a query for the position of each row, the `first` row with its `keys`, and the `newest` annotation of these.
+
+    Args:
+        source: Table or query with `position`, the keys, `annotated_at` and `segment_id`.
+        keys: Columns that are equal for copies.
+        annotation: Column with the position of the row that has the annotation.
+    """
+    copies = f"PARTITION BY {', '.join(keys)}"
+    newest_first = "annotated_at DESC NULLS FIRST, segment_id DESC, position DESC"
+    return f"""
+        SELECT position, min(position) OVER ({copies}) AS first,
+            first_value({annotation}) OVER ({copies} ORDER BY {newest_first}) AS newest FROM {source}
+    """  # noqa: S608 (every part is a constant of this package)
+
+
 def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
     """Return the first row of each combination of `keys`, in the order of the rows, with the newest annotation of them.
 
@@ -99,15 +151,14 @@ def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
     """
     if pc.count_distinct(rows["audio_sha256"]).as_py() == rows.num_rows:
         return rows
-    by_time = [(name, "ascending") for name in (*keys, "annotated_at", "segment_id")]
-    order = pc.sort_indices(rows, by_time)
-    ordered = [rows[key].combine_chunks().take(order) for key in keys]
-    is_next = reduce(pc.or_, [pc.not_equal(column[:-1], column[1:]) for column in ordered])
-    starts = np.concatenate([[0], 1 + np.flatnonzero(is_next)])
-    indices = order.to_numpy()
-    first, newest = np.minimum.reduceat(indices, starts), indices[np.append(starts[1:], len(indices)) - 1]
-    in_order = np.argsort(first)
-    kept, annotations = rows.take(pa.array(first[in_order])), rows.take(pa.array(newest[in_order]))
+    ranked = rows.select([*{*keys, "annotated_at", "segment_id"}])
+    ranked = ranked.append_column("position", pa.array(np.arange(rows.num_rows)))
+    with open_database() as database:
+        database.load("CREATE TABLE copies AS FROM batches", ranked.to_batches(), ranked.schema)
+        found = database.fetch_table(
+            f"SELECT first, newest FROM ({rank_copies('copies', keys)}) WHERE position = first ORDER BY first"  # noqa: S608
+        )
+    kept, annotations = (rows.take(found[name]) for name in ("first", "newest"))
     for name in _ANNOTATION_COLUMNS & set(rows.column_names):
         kept = kept.set_column(kept.column_names.index(name), rows.schema.field(name), annotations[name])
     return kept

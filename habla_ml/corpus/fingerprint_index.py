@@ -95,11 +95,13 @@ def _merge_blocks(sets: Iterable[FingerprintSet]) -> Iterator[FingerprintSet]:
     waiting: list[FingerprintSet] = []
     for each in sets:
         for part in each.split(BLOCK_WORDS):
+            if not len(part.words):
+                continue
             if waiting and sum(len(other.words) for other in waiting) + len(part.words) > BLOCK_WORDS:
                 yield _concatenate(waiting)
                 waiting = []
             waiting.append(part)
-    if any(len(each.words) for each in waiting):
+    if waiting:
         yield _concatenate(waiting)
 
 

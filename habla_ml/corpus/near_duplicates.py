@@ -10,15 +10,12 @@ Only days that changed are compared again: their sounds with all sounds of the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any, Final, Literal, Protocol
 
 from habla_ml.corpus.fingerprint_index import find_near_duplicates
-from habla_ml.corpus.snapshot import OPEN_SPLITS, Split
+from habla_ml.corpus.snapshot import Split
 from habla_ml.corpus.stored_fingerprints import DayFingerprints, digest_sounds
 from habla_ml.lake import Lake, catalogue
 
@@ -26,7 +23,6 @@ DROPPED_COPIES_FORMAT: Final = "habla_ml.dropped_copies/1"
 
 Side = Literal["train", "held_out"]
 _SIDES: Final[tuple[Side, ...]] = ("train", "held_out")
-_SoundsByDay = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,16 +38,29 @@ class DroppedCopy:
     """sha256 of the sound that stays; empty after its erasure."""
 
 
-def drop_near_duplicates(
-    lake: Lake, rows: pa.Table, recordings: Mapping[str, str], earlier: pa.Table
-) -> tuple[pa.Table, dict[Split, int]]:
-    """Return the rows of a snapshot without near-duplicates across train and held-out splits, and the number dropped.
+class ComparedSounds(Protocol):
+    """The sounds of a snapshot by day and side, each once."""
+
+    def iterate_sounds(self) -> Iterator[tuple[str, Side, list[str]]]:
+        """Yield the sounds of each day and side that has some."""
+        ...
+
+    def find_sounds(self, day: str, side: Side) -> list[str]:
+        """Return the sounds of a day and side."""
+        ...
+
+    def find_earlier_splits(self, sounds: Collection[str]) -> Mapping[str, Split]:
+        """Return sound → its split in the previous snapshot, for those of these sounds that it has."""
+        ...
+
+
+def find_dropped_copies(lake: Lake, sounds: ComparedSounds, recordings: Mapping[str, str]) -> list[DroppedCopy]:
+    """Compare train with the held-out splits; return the new and the earlier decisions, in the order of the sounds.
 
     Args:
         lake: Receives new fingerprints and decisions.
-        rows: With `day`, `audio_sha256` and `split`, each sound once.
+        sounds: The sounds of the snapshot.
         recordings: Day → object id of its parquet of audio.
-        earlier: `audio_sha256` and `split` of the previous snapshot.
 
     Raises:
         PointerMovedError: Another process compared at the same time; run again.
@@ -60,20 +69,18 @@ def drop_near_duplicates(
     before: Any = {} if pointer is None else lake.get_json(pointer.value["dropped"])
     dropped = {each.audio_sha256: each for each in _parse_copies(before)}
     compared: Mapping[Side, Mapping[str, str]] = before.get("compared", {side: {} for side in _SIDES})
-    sounds = {side: _group_by_day(rows, side) for side in _SIDES}
-    digests = {side: {day: digest_sounds(each) for day, each in sounds[side].items()} for side in _SIDES}
+    digests: dict[Side, dict[str, str]] = {side: {} for side in _SIDES}
+    for day, side, of_day in sounds.iterate_sounds():
+        digests[side][day] = digest_sounds(of_day)
     changed = {side: {day for day, each in digests[side].items() if compared[side].get(day) != each} for side in _SIDES}
     if changed["train"] or changed["held_out"]:
-        pairs = list(_compare(lake, recordings, sounds, changed))
-        for each in _decide(pairs, earlier, dropped):
+        pairs = list(_compare(lake, recordings, sounds, digests, changed))
+        for each in _decide(pairs, sounds, dropped):
             dropped[each.audio_sha256] = each
         value: dict[str, Any] = {"format": DROPPED_COPIES_FORMAT, "compared": digests}
         value["dropped"] = [asdict(each) for _, each in sorted(dropped.items())]
         lake.move_pointer(catalogue.DROPPED_COPIES, {"dropped": lake.put_json(value)}, pointer)
-    is_dropped = pc.or_(*(_mask_dropped(rows, side, dropped) for side in _SIDES))
-    splits = pc.value_counts(rows.filter(is_dropped)["split"]).to_pylist()
-    counts: dict[Split, int] = dict.fromkeys(OPEN_SPLITS, 0) | {each["values"]: each["counts"] for each in splits}
-    return rows.filter(pc.invert(is_dropped)), counts
+    return [each for _, each in sorted(dropped.items())]
 
 
 def read_dropped_copies(lake: Lake) -> list[DroppedCopy]:
@@ -83,26 +90,32 @@ def read_dropped_copies(lake: Lake) -> list[DroppedCopy]:
 
 
 def _compare(
-    lake: Lake, recordings: Mapping[str, str], sounds: Mapping[Side, _SoundsByDay], changed: Mapping[Side, set[str]]
+    lake: Lake,
+    recordings: Mapping[str, str],
+    sounds: ComparedSounds,
+    days: Mapping[Side, Collection[str]],
+    changed: Mapping[Side, Collection[str]],
 ) -> Iterator[tuple[str, str, float]]:
     """Yield (train sound, held-out sound, bit errors) of each pair with a changed day; the changed side is indexed."""
 
-    def select(side: Side, days: Iterable[str]) -> DayFingerprints:
-        return DayFingerprints(lake, recordings, {day: sounds[side][day] for day in days})
+    def select(side: Side, selected: Collection[str]) -> DayFingerprints:
+        return DayFingerprints(
+            lake, recordings, lambda: ((day, sounds.find_sounds(day, side)) for day in sorted(selected))
+        )
 
-    for pair in find_near_duplicates(select("held_out", changed["held_out"]), select("train", sounds["train"])):
+    for pair in find_near_duplicates(select("held_out", changed["held_out"]), select("train", days["train"])):
         yield pair.found, pair.indexed, pair.bit_errors
-    unchanged = sounds["held_out"].keys() - changed["held_out"]
+    unchanged = set(days["held_out"]) - set(changed["held_out"])
     for pair in find_near_duplicates(select("train", changed["train"]), select("held_out", unchanged)):
         yield pair.indexed, pair.found, pair.bit_errors
 
 
 def _decide(
-    pairs: Iterable[tuple[str, str, float]], earlier: pa.Table, known: Mapping[str, DroppedCopy]
+    pairs: Iterable[tuple[str, str, float]], sounds: ComparedSounds, known: Collection[str]
 ) -> Iterator[DroppedCopy]:
     """Yield the sound to drop of each pair (train sound, held-out sound, bit errors) that has both."""
-    first_splits = dict(zip(earlier["audio_sha256"].to_pylist(), earlier["split"].to_pylist(), strict=True))
     open_pairs = [pair for pair in pairs if pair[0] not in known and pair[1] not in known]
+    first_splits = sounds.find_earlier_splits({sound for pair in open_pairs for sound in pair[:2]})
     dropped: set[str] = set()
     for train, held_out, bit_errors in open_pairs:
         was_trained = first_splits.get(train) == "train"
@@ -118,18 +131,3 @@ def _decide(
 
 def _parse_copies(body: Mapping[str, Any]) -> Iterator[DroppedCopy]:
     yield from (DroppedCopy(**each) for each in body.get("dropped", ()))
-
-
-def _group_by_day(rows: pa.Table, side: Side) -> _SoundsByDay:
-    found: _SoundsByDay = {}
-    is_train = pc.equal(rows["split"], "train")
-    part = rows.filter(is_train if side == "train" else pc.invert(is_train))
-    for day, sound in zip(part["day"].to_pylist(), part["audio_sha256"].to_pylist(), strict=True):
-        found.setdefault(day, []).append(sound)
-    return found
-
-
-def _mask_dropped(rows: pa.Table, side: Side, dropped: Mapping[str, DroppedCopy]) -> pa.ChunkedArray:
-    is_train = pc.equal(rows["split"], "train")
-    sounds = pa.array([name for name, each in dropped.items() if each.side == side], pa.string())
-    return pc.and_(is_train if side == "train" else pc.invert(is_train), pc.is_in(rows["audio_sha256"], sounds))

@@ -27,18 +27,10 @@ class SharedSentence:
     sealed: int = 0
 
 
-def mark_seen_sentences(rows: pa.Table) -> pa.Table:
-    """Return the rows of a snapshot with `is_seen_sentence`: whether train has the sentence; null in train."""
-    plain, is_train = _to_plain_text(rows["sentence"]), pc.equal(rows["split"], "train")
-    trained = pc.unique(plain.filter(is_train))
-    is_seen = pc.if_else(is_train, pa.scalar(None, pa.bool_()), pc.is_in(plain, trained))
-    return rows.append_column("is_seen_sentence", is_seen)
-
-
 def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentence, ...]:
     """Return the sentences of train that a held-out split repeats, most frequently held out first."""
     table = read_table(lake, snapshot.segments, ["segment_id", "sentence", "split"])
-    by_text = table.append_column("plain", _to_plain_text(table["sentence"])).group_by(["plain", "split"])
+    by_text = table.append_column("plain", to_plain_text(table["sentence"])).group_by(["plain", "split"])
     counted = by_text.aggregate([([], "count_all"), ("segment_id", "min")])
     held_out = counted.filter(pc.not_equal(counted["split"], "train"))["plain"].combine_chunks()
     found: dict[str, dict[str, int]] = {}
@@ -55,6 +47,6 @@ def find_shared_sentences(lake: Lake, snapshot: Snapshot) -> tuple[SharedSentenc
     return tuple(sorted(shared, key=lambda each: (-each.validation - each.test - each.sealed, each.held_out)))
 
 
-def _to_plain_text(sentences: pa.ChunkedArray) -> pa.ChunkedArray:
+def to_plain_text(sentences: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Return the sentences in lower case without punctuation and symbols."""
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(sentences), r"[\pP\pS\s]+", " "))

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import cast
 
-import pyarrow as pa
-
 from habla_ml.annotation.review_queue import load_planned_splits
 from habla_ml.corpus.snapshot import Split
 from habla_ml.lake import Lake
@@ -25,17 +23,6 @@ from habla_ml.settings import SplitSettings
 def load_planned_groups(lake: Lake) -> dict[str, Split]:
     """Return session → its planned split."""
     return {session: cast(Split, split) for session, split in load_planned_splits(lake).items()}
-
-
-def add_planned_sessions(
-    lake: Lake, rows: pa.Table, decided: Mapping[str, Split], settings: SplitSettings
-) -> dict[str, Split]:
-    """Return the decided sessions, and those planned ones that now have text → their splits.
-
-    `rows` are the usable segments, with the column `chosen` of those that a queue selected as uncertain.
-    """
-    sessions, selected = (set(each["session_id"].to_pylist()) for each in (rows, rows.filter(rows["chosen"])))
-    return {**decided, **bind_planned_sessions(load_planned_groups(lake), sessions, selected, decided, settings)}
 
 
 def bind_planned_sessions(

@@ -10,18 +10,20 @@ reads the open splits only, so that no other stage gets sealed speech by acciden
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.shards import find_rows
-from habla_ml.lake.table import arrow_schema, open_table, read_table
+from habla_ml.lake.shards import find_rows, iterate_batches
+from habla_ml.lake.table import arrow_schema
 from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 OpenSplit = Literal["train", "validation", "test"]
@@ -138,6 +140,26 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
     return Snapshot(id=snapshot_id, **body)
 
 
+def iterate_days(
+    lake: Lake, snapshot: Snapshot, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each day and its rows, with these columns of those that the table has; memory holds one day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    of_day: list[pa.RecordBatch] = []
+    day = ""
+    for batch in iterate_batches(lake, snapshot.segments, None if columns is None else [*{*columns, "day"}]):
+        for each in pc.unique(batch["day"]).to_pylist():
+            if of_day and each != day:
+                yield day, pa.Table.from_batches(of_day)
+                of_day = []
+            day = each
+            of_day.append(batch.filter(pc.equal(batch["day"], each)))
+    if of_day:
+        yield day, pa.Table.from_batches(of_day)
+
+
 def read_train_sentences(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     """Yield the sentences of the train split, without audio."""
     for _, sentence in read_sentences(lake, snapshot, "train"):
@@ -148,9 +170,9 @@ def read_sentences(lake: Lake, snapshot: Snapshot, split: OpenSplit) -> Iterator
     """Yield the segment id and the sentence of every utterance of an open split, without audio."""
     import pyarrow.compute as pc
 
-    table = read_table(lake, snapshot.segments, ["split", "segment_id", "sentence"])
-    found = table.filter(pc.equal(table["split"], split))
-    yield from zip(found["segment_id"].to_pylist(), found["sentence"].to_pylist(), strict=True)
+    for batch in iterate_batches(lake, snapshot.segments, ["split", "segment_id", "sentence"]):
+        found = batch.filter(pc.equal(batch["split"], split))
+        yield from zip(found["segment_id"].to_pylist(), found["sentence"].to_pylist(), strict=True)
 
 
 def read_utterances(
@@ -174,15 +196,16 @@ def locate_utterances(lake: Lake, snapshot: Snapshot, split: OpenSplit) -> Itera
         CorpusError: As `read_utterances`.
     """
     _check_open(split)
-    wanted = _read_rows(lake, snapshot, split, None)
+    missing: list[str] = []
     columns = ["segment_id", "source"]
-    for day in _list_days(wanted):
+    for day, wanted in _read_days(lake, snapshot, split, None):
         recordings = snapshot.recordings[day]
         for found in find_rows(lake, recordings, "segment_id", wanted.__contains__, columns, by_ranges=True):
             for at, row in zip(found.places, found.rows.to_pylist(), strict=True):
                 fields = {**_make_fields(wanted.pop(row["segment_id"])), "source": row["source"]}
                 yield StoredUtterance(**fields, parquet=found.parquet, row_group=found.row_group, row=at)
-    _check_found(snapshot, split, wanted)
+        missing += wanted
+    _check_found(snapshot, split, missing)
 
 
 def _check_open(split: str) -> None:
@@ -199,34 +222,37 @@ def read_sealed_sounds(lake: Lake, snapshot: Snapshot) -> frozenset[str]:
     """Return the sha256 of the audio of every sealed segment."""
     import pyarrow.compute as pc
 
-    table = read_table(lake, snapshot.segments, ["audio_sha256", "split"])
-    return frozenset(table.filter(pc.equal(table["split"], "sealed"))["audio_sha256"].to_pylist())
+    found: set[str] = set()
+    for batch in iterate_batches(lake, snapshot.segments, ["audio_sha256", "split"]):
+        found.update(batch.filter(pc.equal(batch["split"], "sealed"))["audio_sha256"].to_pylist())
+    return frozenset(found)
 
 
 def _read_split(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> Iterator[Utterance]:
     from habla_ml.audio import decode_flac
 
-    wanted = _read_rows(lake, snapshot, split, only)
+    missing: list[str] = []
     columns = ["segment_id", "audio", "source"]
-    for day in _list_days(wanted):
+    for day, wanted in _read_days(lake, snapshot, split, only):
         for found in find_rows(lake, snapshot.recordings[day], "segment_id", wanted.__contains__, columns):
             for row in found.rows.to_pylist():
                 fields = _make_fields(wanted.pop(row["segment_id"]))
                 yield Utterance(**fields, source=row["source"], audio=decode_flac(row["audio"]))
-    _check_found(snapshot, split, wanted)
+        missing += wanted
+    _check_found(snapshot, split, missing)
 
 
-def _read_rows(lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None) -> dict[str, dict[str, Any]]:
-    """Return segment id → row of the split's segments on the days `only` (None: all)."""
+def _read_days(
+    lake: Lake, snapshot: Snapshot, split: Split, only: Collection[str] | None
+) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    """Yield each of the days `only` (None: all) that has segments of the split, and segment id → row of these."""
     import pyarrow.compute as pc
 
-    table = read_table(lake, snapshot.segments)
-    rows = table.filter(pc.equal(table["split"], split)).to_pylist()
-    return {row["segment_id"]: row for row in rows if only is None or row["day"] in only}
-
-
-def _list_days(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return sorted({row["day"] for row in rows.values()})
+    for day, table in iterate_days(lake, snapshot):
+        if only is None or day in only:
+            rows = table.filter(pc.equal(table["split"], split)).to_pylist()
+            if rows:
+                yield day, {row["segment_id"]: row for row in rows}
 
 
 def _make_fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,11 +267,11 @@ def _make_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_found(snapshot: Snapshot, split: Split, missing: Mapping[str, Any]) -> None:
+def _check_found(snapshot: Snapshot, split: Split, missing: Sequence[str]) -> None:
     if missing:
         raise CorpusError(
             f"snapshot {snapshot.id[:12]}: its recordings lack the audio of {len(missing)} {split} segments, the first "
-            f"is {next(iter(missing))}; publish `splits` again"
+            f"is {missing[0]}; publish `splits` again"
         )
 
 
@@ -261,19 +287,22 @@ def count_blind_references(lake: Lake, snapshot: Snapshot) -> dict[Split, int]:
     """Return how many references of each split were typed without a text in view; 0 in snapshots from before this."""
     import pyarrow.compute as pc
 
-    file = open_table(lake, snapshot.segments)
-    if "is_blind" not in file.schema_arrow.names:
-        return dict.fromkeys(snapshot.counts, 0)
-    table = file.read(["split", "is_blind"])
-    blind = table.filter(pc.fill_null(table["is_blind"], False))["split"].to_pylist()
-    return {split: blind.count(split) for split in snapshot.counts}
+    blind = Counter[str]()
+    for batch in iterate_batches(lake, snapshot.segments, ["split", "is_blind"]):
+        if "is_blind" in batch.schema.names:
+            blind.update(batch.filter(pc.fill_null(batch["is_blind"], False))["split"].to_pylist())
+    return {split: blind[split] for split in snapshot.counts}
 
 
 def find_sessions_in_two_splits(lake: Lake, snapshot: Snapshot) -> list[str]:
     """Return sessions with segments in several splits of a snapshot; there must be none."""
-    import pyarrow.compute as pc
+    import pyarrow as pa
 
-    table = read_table(lake, snapshot.segments, ["session_id", "split"])
-    counted = table.group_by("session_id").aggregate([("split", "count_distinct")])
-    found: list[str] = counted.filter(pc.greater(counted["split_count_distinct"], 1))["session_id"].to_pylist()
+    splits: dict[str, str] = {}
+    found: set[str] = set()
+    for batch in iterate_batches(lake, snapshot.segments, ["session_id", "split"]):
+        pairs = pa.Table.from_batches([batch]).group_by(["session_id", "split"]).aggregate([]).to_pylist()
+        for each in pairs:
+            if splits.setdefault(each["session_id"], each["split"]) != each["split"]:
+                found.add(each["session_id"])
     return sorted(found)

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from habla_ml.errors import SettingsError
@@ -67,13 +66,11 @@ EnrolledSpeakers = Mapping[tuple[str, str], EnrolledPerson]
 """(session, label) → the enrolled person."""
 
 
-def find_enrolled_speakers(rows: pa.Table, settings: Settings) -> EnrolledSpeakers:
-    """Return the enrolled person of each session and label of the rows."""
+def find_enrolled_speakers(labels: Iterable[tuple[str, str]], settings: Settings) -> EnrolledSpeakers:
+    """Return the enrolled person of each session and label that has one."""
     speaker_map = load_speaker_map(settings.corpus.speakers)
-    labels = rows.group_by(["session_id", "speaker"], use_threads=False).aggregate([])
-    pairs = sorted(zip(labels["session_id"].to_pylist(), labels["speaker"].to_pylist(), strict=True))
-    found = {pair: speaker_map.find_person(*pair) or _find_contributor(*pair) for pair in pairs}
-    return {pair: person for pair, person in found.items() if person is not None}
+    found = ((pair, speaker_map.find_person(*pair) or _find_contributor(*pair)) for pair in labels)
+    return {pair: person for pair, person in found if person is not None}
 
 
 def _find_contributor(session: str, label: str) -> EnrolledPerson | None:
@@ -154,20 +151,3 @@ def _join_sessions(sessions: Iterable[str], together: Iterable[Sequence[str]]) -
             one, two = sorted((root(each[0]), root(other)))
             parents[two] = one
     return {session: root(session) for session in parents}
-
-
-def add_speaker_columns(rows: pa.Table, speakers: EnrolledSpeakers) -> pa.Table:
-    """Return the rows with names and roles of enrolled people, and whether train has a held-out row's speaker.
-
-    A label without an enrolled person is local to its session, so whether train has its speaker is unknown.
-    """
-    pairs = list(zip(rows["session_id"].to_pylist(), rows["speaker"].to_pylist(), strict=True))
-    people = [speakers.get(pair) for pair in pairs]
-    splits = rows["split"].to_pylist()
-    trained = {person.name for person, split in zip(people, splits, strict=True) if person and split == "train"}
-    names = [person.name if person else label for person, (_, label) in zip(people, pairs, strict=True)]
-    held_out = [person if split != "train" else None for person, split in zip(people, splits, strict=True)]
-    seen = [person.name in trained if person else None for person in held_out]
-    rows = rows.set_column(rows.column_names.index("speaker"), "speaker", pa.array(names, pa.string()))
-    rows = rows.append_column("role", pa.array([each.role if each else "" for each in people], pa.string()))
-    return rows.append_column("is_seen_speaker", pa.array(seen, pa.bool_()))

@@ -6,7 +6,7 @@ comparison of digests. An erasure removes the rows of erased sounds, as in every
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -42,12 +42,12 @@ class DayFingerprints:
     lake: Lake
     recordings: Mapping[str, str]
     """Day → object id of its parquet of audio."""
-    sounds: Mapping[str, Collection[str]]
-    """Day → sha256 of its sounds."""
+    read_sounds: Callable[[], Iterable[tuple[str, Collection[str]]]]
+    """Yields each day, sorted, and the sha256 of its sounds."""
 
     def __iter__(self) -> Iterator[FingerprintSet]:
-        for day in sorted(self.sounds):
-            yield from load_fingerprints(self.lake, day, self.recordings[day], self.sounds[day])
+        for day, sounds in self.read_sounds():
+            yield from load_fingerprints(self.lake, day, self.recordings[day], sounds)
 
 
 def load_fingerprints(lake: Lake, day: str, recordings: str, sounds: Collection[str]) -> Iterator[FingerprintSet]:
@@ -60,7 +60,7 @@ def load_fingerprints(lake: Lake, day: str, recordings: str, sounds: Collection[
         sounds: sha256 of the sounds. One that `recordings` lacks gets no fingerprint.
     """
     wanted = pa.array(sorted(sounds), pa.string())
-    for part in _complete_day(lake, day, recordings, set(sounds)):
+    for part in _complete_day(lake, day, recordings, sounds):
         table = read_parquet(lake.fetch_path(part))
         table = table.filter(pc.is_in(table["audio_sha256"], wanted))
         if table.num_rows:
@@ -97,7 +97,7 @@ def digest_sounds(sounds: Collection[str]) -> str:
     return compute_digest([FINGERPRINT_FORMAT, sorted(sounds)])
 
 
-def _complete_day(lake: Lake, day: str, recordings: str, sounds: set[str]) -> list[str]:
+def _complete_day(lake: Lake, day: str, recordings: str, sounds: Collection[str]) -> list[str]:
     """Return the object ids of the day's fingerprints, with those of all `sounds`."""
     pointer = lake.read_pointer(catalogue.FINGERPRINTS.name(day))
     parts, missing = _list_parts(pointer), set(sounds)

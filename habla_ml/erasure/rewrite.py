@@ -15,7 +15,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import read_valid_events
@@ -23,7 +22,7 @@ from habla_ml.consent.tombstones import TOMBSTONES_FORMAT
 from habla_ml.corpus.build import compute_totals
 from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
 from habla_ml.corpus.snapshot import load_latest_snapshot, read_utterances
-from habla_ml.corpus.splits import divide_by_split
+from habla_ml.corpus.split_totals import SplitTotals
 from habla_ml.erasure.matcher import (
     START_BYTES,
     ErasureMatcher,
@@ -43,7 +42,7 @@ from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
-from habla_ml.lake.shards import SHARDS_FORMAT, Shard, ShardedTable, count_rows, load_shards, read_rows
+from habla_ml.lake.shards import SHARDS_FORMAT, Shard, ShardedTable, count_rows, iterate_batches, load_shards, read_rows
 from habla_ml.lake.table import read_parquet
 from habla_ml.recordings.day_tables import count_day
 from habla_ml.recordings.days import drop_raw_streams
@@ -184,13 +183,10 @@ class PointerRewriter:
         """Return the snapshot with new counts and hours if it lost segments."""
         if body["segments"] == before["segments"]:
             return body
-        rows = read_parquet(self.lake.fetch_path(body["segments"]), ["split", "duration_s"])
-        by_split = divide_by_split(rows)
-        return {
-            **body,
-            "counts": {split: part.num_rows for split, part in by_split.items()},
-            "hours": {split: _sum_hours(part) for split, part in by_split.items()},
-        }
+        totals = SplitTotals()
+        for rows in iterate_batches(self.lake, body["segments"], ["split", "duration_s"]):
+            totals.add(rows)
+        return {**body, "counts": totals.counts, "hours": totals.hours}
 
     def _rewrite_report(self, seen: Pointer) -> dict[str, Any]:
         """Return a WER report's pointer without the erased examples; rates, verdict and provenance stay."""
@@ -247,7 +243,3 @@ def _recount_corpus(lake: Lake, value: Mapping[str, Any]) -> dict[str, Any]:
     if value["annotations"]:
         annotated = len(pc.unique(read_valid_events(lake, value["annotations"], ["segment_id"])["segment_id"]))
     return compute_totals(rows, count_rows(lake, value["facts"]), annotated - rows.num_rows)
-
-
-def _sum_hours(rows: pa.Table) -> float:
-    return round((pc.sum(rows["duration_s"]).as_py() or 0.0) / 3600, 9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from habla_ml.lake.lake import Lake
 
 _ROW_GROUP_ROWS: Final = 65_536
+_COMPRESSION: Final = "zstd"
 _ARROW_TYPES: Final[dict[type, pa.DataType]] = {
     str: pa.string(),
     int: pa.int64(),
@@ -66,8 +67,25 @@ def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
 def put_table(lake: Lake, table: pa.Table) -> str:
     """Write a table as a parquet object and return its object id; the same table gives the same object."""
     out = pa.BufferOutputStream()
-    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+    pq.write_table(table, out, compression=_COMPRESSION, row_group_size=_ROW_GROUP_ROWS)
     return lake.put_bytes(out.getvalue().to_pybytes())
+
+
+def write_table(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write a stream of tables as one parquet file, with the bytes that `put_table` stores for all rows at once."""
+    with pq.ParquetWriter(path, schema, compression=_COMPRESSION) as writer:
+        waiting: list[pa.Table] = []
+        n_waiting = 0
+        for table in tables:
+            waiting.append(table)
+            n_waiting += table.num_rows
+            if n_waiting >= _ROW_GROUP_ROWS:
+                rows = pa.concat_tables(waiting)
+                n_full = n_waiting - n_waiting % _ROW_GROUP_ROWS
+                writer.write_table(rows.slice(0, n_full).combine_chunks(), _ROW_GROUP_ROWS)
+                waiting, n_waiting = [rows.slice(n_full)], n_waiting - n_full
+        if n_waiting:
+            writer.write_table(pa.concat_tables(waiting).combine_chunks(), _ROW_GROUP_ROWS)
 
 
 def _make_field(name: str, hint: Any) -> pa.Field:

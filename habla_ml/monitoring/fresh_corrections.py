@@ -100,7 +100,7 @@ def load_fresh_corrections(
     chosen = pa.array(sorted(load_chosen_segment_ids(lake)), pa.string())
     uncertain_sounds = pc.unique(rows["audio_sha256"].filter(pc.is_in(rows["segment_id"], chosen)))
     rows = rows.append_column("is_uncertain", pc.is_in(rows["audio_sha256"], uncertain_sounds))
-    rows = rename_sessions(rows, find_names_of_copies(lake, metadata, rows["session_id"]))
+    rows = rename_sessions(rows, find_names_of_copies(lake, metadata, pc.unique(rows["session_id"]).to_pylist()))
     found: dict[str, list[FreshCorrection]] = defaultdict(list)
     for row in keep_newest_of_each_sound(rows, ("audio_sha256",)).to_pylist():
         found[week_of_moment(row.pop("annotated_at"), zone)].append(FreshCorrection(**row))

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from habla_ml.corpus.copies import find_names_of_copies, rename_sessions
 from habla_ml.corpus.planned_splits import load_planned_groups
+from habla_ml.corpus.session_splits import assign_sessions
 from habla_ml.corpus.snapshot import Split
 from habla_ml.corpus.speakers import find_enrolled_speakers
 from habla_ml.corpus.split_ledger import load_ledger
-from habla_ml.corpus.splits import assign_sessions
+from habla_ml.corpus.split_totals import HoursBySession
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.shards import read_rows
 from habla_ml.recordings.days import load_day
@@ -45,11 +46,15 @@ def plan_splits(lake: Lake, settings: Settings) -> SplitPlan:
     speech = _sum_speech(lake, [each.metadata for each in days])
     if not set(speech["session_id"].to_pylist()) - known.keys():
         return SplitPlan(known, {each: split for each, split in known.items() if each not in ledger.groups})
-    copies = find_names_of_copies(lake, [each.metadata for each in days], speech["session_id"], known)
+    sessions = set(speech["session_id"].to_pylist())
+    copies = find_names_of_copies(lake, [each.metadata for each in days], sessions, known)
     speech = rename_sessions(speech, copies)
-    nothing_selected = pa.chunked_array([pa.array([False] * speech.num_rows)])
-    speakers = find_enrolled_speakers(speech, settings)
-    splits = assign_sessions(speech, nothing_selected, speakers, replace(ledger, groups=known), settings)
+    labels = set(zip(speech["session_id"].to_pylist(), speech["speaker"].to_pylist(), strict=True))
+    speakers = find_enrolled_speakers(sorted(labels), settings)
+    sums = HoursBySession()
+    sums.add(speech)
+    hours = sums.compute()
+    splits = assign_sessions(hours, hours, speakers, replace(ledger, groups=known), settings)
     splits |= {name: splits[merged] for name, merged in copies.items() if merged in splits}
     return SplitPlan(splits, {each: split for each, split in splits.items() if each not in ledger.groups})
 

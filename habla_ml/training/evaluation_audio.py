@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.audio import decode_flac, decode_wav, dequantise, pcm_sha256
@@ -21,11 +20,11 @@ from habla_ml.audio.fingerprint import fingerprint
 from habla_ml.corpus.fingerprint_index import FingerprintSet, find_near_duplicates
 from habla_ml.corpus.general_speech import GeneralSpeech, leave_out_sounds, split_by_source
 from habla_ml.corpus.non_speech_segments import MAX_NON_SPEECH_SEGMENTS, read_non_speech_segments
-from habla_ml.corpus.snapshot import Snapshot, Split, Utterance
+from habla_ml.corpus.snapshot import Snapshot, Split, Utterance, iterate_days
 from habla_ml.corpus.stored_fingerprints import DayFingerprints
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_table
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.training.windows import FRAMES_PER_S, FULL_FRAMES
 
 if TYPE_CHECKING:
@@ -59,8 +58,10 @@ class EvaluationAudio:
         """The sha256 of each sound → the name of its set."""
         names = dict.fromkeys(self.non_speech.names, "the clips without speech")
         names |= {each.audio_sha256: "evaluation.out_of_domain" for each in self.out_of_domain}
-        held_out = self._rows.filter(pc.not_equal(self._rows["split"], "train"))
-        return names | {row["audio_sha256"]: f"the classroom's {row['split']} split" for row in held_out.to_pylist()}
+        for batch in iterate_batches(self.lake, self.snapshot.segments, ["audio_sha256", "split"]):
+            held_out = batch.filter(pc.not_equal(batch["split"], "train"))
+            names |= {row["audio_sha256"]: f"the classroom's {row['split']} split" for row in held_out.to_pylist()}
+        return names
 
     @cached_property
     def general_speech(self) -> FingerprintSet:
@@ -81,11 +82,13 @@ class EvaluationAudio:
 
     def open_classroom(self, *, train: bool) -> DayFingerprints:
         """Return the stored fingerprints of the train split, or of the held-out splits."""
-        is_train = pc.equal(self._rows["split"], "train")
-        by_day: dict[str, list[str]] = {}
-        for row in self._rows.filter(is_train if train else pc.invert(is_train)).to_pylist():
-            by_day.setdefault(row["day"], []).append(row["audio_sha256"])
-        return DayFingerprints(self.lake, self.snapshot.recordings, by_day)
+        return DayFingerprints(self.lake, self.snapshot.recordings, lambda: self.read_sounds(train=train))
+
+    def read_sounds(self, *, train: bool) -> Iterator[tuple[str, list[str]]]:
+        """Yield the sounds of the train split, or of the held-out splits, by day."""
+        for day, rows in iterate_days(self.lake, self.snapshot, ["audio_sha256", "split"]):
+            is_train = pc.equal(rows["split"], "train")
+            yield day, rows.filter(is_train if train else pc.invert(is_train))["audio_sha256"].to_pylist()
 
     def find_copies(self, trained: FingerprintSet) -> Iterator[tuple[str, str]]:
         """Yield (trained sound, evaluation sound) that are equal or nearly equal."""
@@ -93,10 +96,6 @@ class EvaluationAudio:
         sets = chain([self.general_speech, self.non_speech], self.open_classroom(train=False))
         for pair in find_near_duplicates(sets, [trained]):
             yield pair.found, pair.indexed
-
-    @cached_property
-    def _rows(self) -> pa.Table:
-        return read_table(self.lake, self.snapshot.segments, ["day", "audio_sha256", "split"])
 
 
 def leave_out_evaluation_audio(key: str, speech: GeneralSpeech, evaluation: EvaluationAudio) -> GeneralSpeech:
@@ -126,8 +125,9 @@ def find_classroom_copies(evaluation: EvaluationAudio, *, with_non_speech: bool)
         sets = chain(sets, evaluation.open_classroom(train=False))
     train = evaluation.open_classroom(train=True)
     out_of_domain = {each.audio_sha256 for each in evaluation.out_of_domain}
+    sounds = chain.from_iterable(of_day for _, of_day in evaluation.read_sounds(train=True))
     near = (pair.found for pair in find_near_duplicates(sets, train))
-    found = {"train": frozenset(chain(near, _select_equal(chain(*train.sounds.values()), out_of_domain)))}
+    found = {"train": frozenset(chain(near, _select_equal(sounds, out_of_domain)))}
     if with_non_speech:
         trained = FingerprintSet.of(evaluation.read_marked_sounds("train", MAX_ANNOTATED_NON_SPEECH))
         near = (pair.found for pair in find_near_duplicates([evaluation.non_speech], [trained]))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from habla_ml.annotation.sources import collect_events
@@ -14,8 +14,8 @@ from habla_ml.audio import dequantise
 from habla_ml.audio.fingerprint import fingerprint
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.fingerprint_index import FingerprintSet, find_near_duplicates
-from habla_ml.corpus.near_duplicates import drop_near_duplicates, read_dropped_copies
-from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.near_duplicates import Side, find_dropped_copies, read_dropped_copies
+from habla_ml.corpus.snapshot import Snapshot, Split
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.corpus.stored_fingerprints import load_fingerprints, store_fingerprints
 from habla_ml.errors import ObjectMissingError
@@ -34,7 +34,23 @@ from habla_ml_tests.testing.habla_sessions import (
 from habla_ml_tests.testing.text_corpora import create_empty_lake
 from habla_ml_tests.testing.voiced_sounds import change_gain, change_one_sample, encode_and_decode, make_voice
 
-NOTHING_EARLIER = pa.table({"audio_sha256": pa.array([], pa.string()), "split": pa.array([], pa.string())})
+
+@dataclass(frozen=True)
+class SoundsOfADay:
+    """Sounds of one day, and their splits now and in the previous snapshot."""
+
+    splits: Mapping[str, Split]
+    earlier: Mapping[str, Split] = field(default_factory=dict)
+
+    def iterate_sounds(self) -> Iterator[tuple[str, Side, list[str]]]:
+        sides: tuple[Side, Side] = ("train", "held_out")
+        yield from ((DAY, side, self.find_sounds(DAY, side)) for side in sides)
+
+    def find_sounds(self, day: str, side: Side) -> list[str]:
+        return sorted(sound for sound, split in self.splits.items() if (split == "train") == (side == "train"))
+
+    def find_earlier_splits(self, sounds: Collection[str]) -> Mapping[str, Split]:
+        return {sound: split for sound, split in self.earlier.items() if sound in sounds}
 
 
 @pytest.fixture
@@ -102,10 +118,6 @@ def test_only_new_sounds_of_a_changed_day_are_read(voices: HablaWorkspace) -> No
         next(load_fingerprints(voices.lake, DAY, missing_object, ["a new sound"]))
 
 
-def make_rows(splits: Mapping[str, str]) -> pa.Table:
-    return pa.table({"day": [DAY] * len(splits), "audio_sha256": [*splits], "split": [*splits.values()]})
-
-
 def make_lake_with_copies(root: Path) -> Lake:
     """Store fingerprints of `old` and `new`, nearly the same sound, and of `other`."""
     lake, sound = create_empty_lake(root), make_voice(2.0, 1)
@@ -116,27 +128,22 @@ def make_lake_with_copies(root: Path) -> Lake:
 
 def test_new_test_audio_that_an_earlier_snapshot_trained_on_is_dropped_from_test_for_ever(tmp_path: Path) -> None:
     lake, recordings = make_lake_with_copies(tmp_path), {DAY: "0" * 64}
-    earlier = make_rows({"old": "train", "other": "test"})
-    rows = make_rows({"old": "train", "new": "test", "other": "test"})
-    kept, counts = drop_near_duplicates(lake, rows, recordings, earlier)
-    assert kept["audio_sha256"].to_pylist() == ["old", "other"]
-    assert counts == {"train": 0, "validation": 0, "test": 1}
+    sounds = SoundsOfADay({"old": "train", "new": "test", "other": "test"}, {"old": "train", "other": "test"})
+    (dropped,) = find_dropped_copies(lake, sounds, recordings)
+    assert (dropped.audio_sha256, dropped.side, dropped.duplicate_of) == ("new", "held_out", "old")
     # The training audio left the corpus, but models were trained on it.
-    kept, counts = drop_near_duplicates(lake, make_rows({"new": "test", "other": "test"}), recordings, kept)
-    assert kept["audio_sha256"].to_pylist() == ["other"]
-    assert counts["test"] == 1
+    sounds = SoundsOfADay({"new": "test", "other": "test"}, {"old": "train", "other": "test"})
+    assert find_dropped_copies(lake, sounds, recordings) == [dropped]
 
 
 @pytest.mark.parametrize("is_known", [False, True])
 @pytest.mark.parametrize("split", ["validation", "test", "sealed"])
-def test_held_out_audio_stays_where_both_copies_are_new_or_known(tmp_path: Path, split: str, is_known: bool) -> None:
+def test_held_out_audio_stays_where_both_copies_are_new_or_known(tmp_path: Path, split: Split, is_known: bool) -> None:
     lake = make_lake_with_copies(tmp_path)
-    rows = make_rows({"old": "train", "new": split, "other": "train"})
-    kept, counts = drop_near_duplicates(lake, rows, {DAY: "0" * 64}, rows if is_known else NOTHING_EARLIER)
-    assert kept["audio_sha256"].to_pylist() == ["new", "other"]
-    assert counts["train"] == 1
-    (dropped,) = read_dropped_copies(lake)
+    splits: dict[str, Split] = {"old": "train", "new": split, "other": "train"}
+    (dropped,) = find_dropped_copies(lake, SoundsOfADay(splits, splits if is_known else {}), {DAY: "0" * 64})
     assert (dropped.audio_sha256, dropped.side, dropped.duplicate_of) == ("old", "train", "new")
+    assert read_dropped_copies(lake) == [dropped]
 
 
 def test_other_audio_is_no_duplicate_even_with_much_digital_silence() -> None:

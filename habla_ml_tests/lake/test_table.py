@@ -1,11 +1,15 @@
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from habla_ml.lake.table import arrow_schema
+from habla_ml.lake.table import arrow_schema, put_table, write_table
+from habla_ml_tests.testing.text_corpora import create_empty_lake
 
 
 @dataclass
@@ -39,3 +43,14 @@ def test_a_type_without_a_column_type_is_refused():
 
     with pytest.raises(TypeError, match="speakers"):
         arrow_schema(Bad)
+
+
+@pytest.mark.parametrize("n_rows", [1, 65_536, 150_000])
+def test_a_table_in_parts_has_the_bytes_of_the_whole_table(tmp_path: Path, n_rows: int):
+    rng, lake = np.random.default_rng(1), create_empty_lake(tmp_path)
+    names = pa.array([f"name {number}" for number in rng.integers(500, size=n_rows)])
+    rows = pa.table({"name": names, "duration_s": rng.random(n_rows)})
+    edges = [0, *sorted(rng.integers(n_rows, size=7).tolist()), n_rows]
+    parts = (rows.slice(one, other - one) for one, other in pairwise(edges))
+    write_table(tmp_path / "parts.parquet", parts, rows.schema)
+    assert lake.put_file(tmp_path / "parts.parquet") == put_table(lake, rows)

@@ -30,6 +30,9 @@ class AnnotatedSegmentSpec:
     usable: bool = True
     speaker: str = "unknown"
     sentence: str = "hola"
+    hour: int = 0
+    """Of its annotation."""
+    id_prefix: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +43,7 @@ def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec]
     """Publish a day of the corpus like `build_day`."""
     made = [
         {
-            "segment_id": line.name,
+            "segment_id": line.id_prefix + line.name,
             "session_id": line.session,
             "day": day,
             "file_name": f"segment_{line.number:03d}.wav",
@@ -56,7 +59,7 @@ def write_corpus_day(lake: Lake, day: str, lines: Iterable[AnnotatedSegmentSpec]
             "event_id": "e",
             "source": "habla",
             "person": "",
-            "annotated_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "annotated_at": datetime(2026, 1, 1, line.hour, tzinfo=UTC),
         }
         for line in lines
     ]

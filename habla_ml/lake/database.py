@@ -1,0 +1,102 @@
+"""SQL over tables that are larger than memory, by DuckDB: what does not fit lies in a scratch folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from habla_ml.errors import LakeError
+from habla_ml.scratch import make_scratch_folder
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MEMORY_LIMIT: Final = "1GiB"
+"""Memory for tables, hash tables and sorting. DuckDB took up to 1.2 GiB at this limit."""
+_THREADS: Final = 2
+_INPUT: Final = "batches"
+_READER_ROWS: Final = 65_536
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class ScratchDatabase:
+    """Tables for one piece of work. It reads no file, network address or Python variable by its name."""
+
+    def __init__(self, connection: DuckDBPyConnection) -> None:
+        """Take a connection that nothing else uses."""
+        self._connection = connection
+
+    def run(self, sql: str, parameters: Parameters = ()) -> None:
+        """Run a statement."""
+        self._connection.execute(sql, parameters or None)
+
+    def load(self, sql: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, parameters: Parameters = ()) -> int:
+        """Run a statement over a stream of rows, which it reads once as the table `batches`; return the rows it stored."""
+        self._connection.register(_INPUT, pa.RecordBatchReader.from_batches(schema, batches))
+        try:
+            found = self._connection.execute(sql, parameters or None).fetchone()
+            return int(found[0]) if found else 0
+        finally:
+            self._connection.unregister(_INPUT)
+
+    def load_columns(self, sql: str, columns: Mapping[str, pa.Array]) -> None:
+        """Run a statement over the table `batches` with these columns."""
+        table = pa.table(dict(columns))
+        self.load(sql, table.to_batches(), table.schema)
+
+    def fetch_rows(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query, which are few."""
+        return self._connection.execute(sql, parameters or None).fetchall()
+
+    def fetch_table(self, sql: str, parameters: Parameters = ()) -> pa.Table:
+        """Return the rows of a query that fit into memory."""
+        return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+
+    def iterate_batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query of any size; run no other statement meanwhile."""
+        from duckdb import OutOfMemoryException
+
+        try:
+            yield from self._connection.sql(sql).to_arrow_reader(_READER_ROWS)
+        except OSError as error:  # what pyarrow makes of it
+            raise OutOfMemoryException(str(error)) from error
+
+
+@contextmanager
+def open_database(work_folder: Path | None = None) -> Iterator[ScratchDatabase]:
+    """Yield an empty database with a scratch folder below `work_folder` (None: in the system's temporary folder).
+
+    Raises:
+        LakeError: Memory or the disk of the folder are full.
+        OSError: The folder cannot be created.
+    """
+    import duckdb
+
+    parent = tempfile.TemporaryDirectory() if work_folder is None else make_scratch_folder(work_folder, "database")
+    with parent as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": str(Path(folder) / "spilled"),
+            "threads": _THREADS,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        with closing(duckdb.connect(str(Path(folder) / "tables.duckdb"), config=config)) as connection:
+            # In this order: the paths above cannot be set any more without external access.
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            # Nothing is committed, so that nothing waits for the disk. Full row groups are written anyway.
+            connection.execute("BEGIN")
+            try:
+                yield ScratchDatabase(connection)
+            except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+                fault = f"cannot sort and join tables in {folder} with {MEMORY_LIMIT} of memory"
+                reason = str(error).partition("\n")[0]
+                raise LakeError(f"{fault}: {reason}; free some space there, then run again") from error
