@@ -23,12 +23,12 @@ from habla_ml.corpus.near_duplicates import DroppedCopy, Side
 from habla_ml.corpus.overlap import to_plain_text
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Split
 from habla_ml.corpus.speakers import EnrolledSpeakers
+from habla_ml.corpus.split_ledger import PINNED_SCHEMA
 from habla_ml.corpus.split_totals import HoursBySession, select_splits
 from habla_ml.lake import Lake
 from habla_ml.lake.database import ScratchDatabase
 from habla_ml.lake.shards import iterate_batches
 
-PINNED_SCHEMA: Final = pa.schema([("audio_sha256", pa.string()), ("split", pa.string())])
 _CORPUS_COLUMNS: Final = (
     *(name for name in SNAPSHOT_SCHEMA.names if name in CORPUS_SCHEMA.names),
     *("annotated_at", "problem"),
@@ -204,10 +204,16 @@ class SplitTables:
         self.database.load(sql, known, PINNED_SCHEMA)
         self.database.run(_PIN)
 
-    def read_pinned(self) -> dict[str, Split]:
-        """Return the pinned sounds and their splits, sorted."""
-        sql = "SELECT audio_sha256, split::VARCHAR FROM pinned ORDER BY audio_sha256"
-        return dict(self.database.fetch_rows(sql))
+    def count_pinned(self) -> int:
+        """Return the number of pinned sounds."""
+        ((count,),) = self.database.fetch_rows("SELECT count(*) FROM pinned")
+        return int(count)
+
+    def iterate_pinned(self) -> Iterator[pa.Table]:
+        """Yield the pinned sounds and their splits, sorted by sound."""
+        sql = "SELECT audio_sha256, split::VARCHAR AS split FROM pinned ORDER BY audio_sha256"
+        for batch in self.database.iterate_batches(sql):
+            yield pa.Table.from_batches([batch]).cast(PINNED_SCHEMA)
 
     def drop_copies(self) -> None:
         """Drop the sounds that are pinned to another split, and keep the first segment of each sound."""

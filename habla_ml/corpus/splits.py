@@ -10,7 +10,7 @@ All steps over segments are SQL (`corpus.split_tables`), so that memory does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,8 +27,16 @@ from habla_ml.corpus.session_splits import assign_sessions, find_new_people, fin
 from habla_ml.corpus.snapshot import OPEN_SPLITS, SNAPSHOT_SCHEMA, SPLITS, Snapshot, Split, load_snapshot, save_snapshot
 from habla_ml.corpus.speakers import EnrolledSpeakers, find_enrolled_speakers
 from habla_ml.corpus.split_assignment import SHARE_TOLERANCE, compute_split_shares
-from habla_ml.corpus.split_ledger import SplitLedger, load_ledger, save_ledger
-from habla_ml.corpus.split_tables import PINNED_SCHEMA, SplitTables
+from habla_ml.corpus.split_ledger import (
+    MAX_LISTED_SOUNDS,
+    PINNED_SCHEMA,
+    PinnedAudio,
+    SplitLedger,
+    iterate_pinned_audio,
+    load_ledger,
+    save_ledger,
+)
+from habla_ml.corpus.split_tables import SplitTables
 from habla_ml.corpus.split_totals import HoursBySession, SplitTotals
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
@@ -81,10 +89,10 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
         kept_out = tables.exclude_selected()
         if latest is not None:
             tables.load_earlier(lake, load_snapshot(lake, latest.value["snapshot"]).segments)
-        tables.pin_audio(_iterate_pinned(before))
+        tables.pin_audio(iterate_pinned_audio(lake, before))
         person_splits = find_splits_by_person(speakers, groups)
         people = {**find_new_people(speakers, person_splits, before.people), **before.people}
-        ledger_id = save_ledger(lake, SplitLedger(groups, tables.read_pinned(), people), pointer)
+        ledger_id = save_ledger(lake, SplitLedger(groups, _store_pinned(lake, tables, settings), people), pointer)
         tables.drop_copies()
         near_duplicates = tables.drop_near_duplicates(find_dropped_copies(lake, tables, recordings))
         segments, totals = _publish_rows(lake, tables, speakers, settings)
@@ -180,9 +188,21 @@ def _bind_planned(lake: Lake, tables: SplitTables, before: SplitLedger, settings
     return bind_planned_sessions(load_planned_groups(lake), sessions, selected, before.groups, settings)
 
 
-def _iterate_pinned(ledger: SplitLedger) -> Iterator[pa.RecordBatch]:
-    columns = [pa.array(part, pa.string()) for part in (ledger.pinned_audio.keys(), ledger.pinned_audio.values())]
-    yield pa.record_batch(columns, schema=PINNED_SCHEMA)
+def _store_pinned(lake: Lake, tables: SplitTables, settings: Settings) -> PinnedAudio:
+    """Return the pinned audio, after storing a table of it if it is too much for a list."""
+    if tables.count_pinned() > MAX_LISTED_SOUNDS:
+        return _store_table(lake, tables.iterate_pinned(), PINNED_SCHEMA, settings)
+    listed: dict[str, Split] = {}
+    for part in tables.iterate_pinned():
+        listed.update(zip(part["audio_sha256"].to_pylist(), part["split"].to_pylist(), strict=True))
+    return listed
+
+
+def _store_table(lake: Lake, parts: Iterable[pa.Table], schema: pa.Schema, settings: Settings) -> str:
+    with make_scratch_folder(settings.work_folder, "splits") as folder:
+        path = folder / "table.parquet"
+        write_table(path, parts, schema)
+        return lake.adopt_file(path)
 
 
 def _publish_rows(
@@ -197,10 +217,7 @@ def _publish_rows(
             yield rows
 
     tables.finish(speakers)
-    with make_scratch_folder(settings.work_folder, "snapshot") as folder:
-        path = folder / "segments.parquet"
-        write_table(path, sum_rows(), SNAPSHOT_SCHEMA)
-        return lake.adopt_file(path), totals
+    return _store_table(lake, sum_rows(), SNAPSHOT_SCHEMA, settings), totals
 
 
 def _move_latest(lake: Lake, snapshot: Snapshot, tables: SplitTables, latest: Pointer | None) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
+from habla_ml.corpus.split_ledger import TABLE_FORMAT as LEDGER_TABLE_FORMAT
 from habla_ml.errors import LakeError, ObjectMissingError
 from habla_ml.integrity.object_index import ObjectIndex
 from habla_ml.integrity.pointer_kinds import PointerKind, find_pointer_kind
@@ -24,6 +25,8 @@ from habla_ml.lake.shards import SHARDS_FORMAT
 
 _START_BYTES: Final = 64
 _TABLE_START: Final = b"PAR1"
+_TABLE_KEYS: Final = {SNAPSHOT_FORMAT: "segments", LEDGER_TABLE_FORMAT: "pinned_audio"}
+"""Format of a JSON object → the key with the id of its table."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,17 @@ class LakeWalk:
                 yield from self._check_table(name, tables.get(object_id, ""), object_id)
 
     def _check_named_objects(self, name: str, text: str) -> Iterator[ObjectFault]:
-        """Yield what is wrong with the files of a tree, the shards of a table, or the table of a snapshot."""
-        if not any(f'"{each}"' in text for each in (TREE_FORMAT, SHARDS_FORMAT, SNAPSHOT_FORMAT)):
+        """Yield what is wrong with the files of a tree, the shards of a table, or the table of a snapshot or ledger."""
+        if not any(f'"{each}"' in text for each in (TREE_FORMAT, SHARDS_FORMAT, *_TABLE_KEYS)):
             return
         try:
             value = json.loads(text)
         except ValueError:
             return  # some other text that only quotes a format
         kind = value.get("format") if isinstance(value, dict) else None
-        if kind == SNAPSHOT_FORMAT and self._is_missing(value["segments"]):
-            yield self._make_fault(name, "segments", value["segments"], "is missing")
+        key = _TABLE_KEYS.get(kind) if isinstance(kind, str) else None
+        if key is not None and self._is_missing(value[key]):
+            yield self._make_fault(name, key, value[key], "is missing")
         for each in value["shards"] if kind == SHARDS_FORMAT else ():
             if self._is_missing(each["parquet"]):
                 yield self._make_fault(name, "shards", each["parquet"], "is missing")
