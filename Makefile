@@ -4,6 +4,7 @@ PROFILE ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 LABEL_STUDIO := .venv-label-studio
 AUDIT := .venv-audit
 
@@ -20,26 +21,26 @@ demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or on PROFILE=local; all end together
 	@exec $(BIN)/habla-ml dev --profile $(PROFILE)
 
-test: $(READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; three processes on two cores, since many cases wait
+test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; three processes on two cores, since many cases wait
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-core: $(READY)  ## all but the slow cases
+test-core: $(DEV_READY)  ## all but the slow cases
 	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
 
-real: $(READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
+real: $(DEV_READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
 	$(BIN)/python -m tools.real_weights $(if $(QUICK),--quick)
 
-chaos: $(READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
+chaos: $(DEV_READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50)
 
-soak: $(READY)  ## the service with 1,000 kills, 100 on PostgreSQL and a bucket, and 10,000 mutated files, then a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
+soak: $(DEV_READY)  ## the service with 1,000 kills, 100 on PostgreSQL and a bucket, and 10,000 mutated files, then a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills --kills 100 --postgres --s3
 	$(BIN)/python -m habla_ml_tests.soak.mutated_uploads
 	$(BIN)/python -m habla_ml_tests.soak.update_kills
 	$(BIN)/python -m habla_ml_tests.soak.soak --minutes $(or $(SOAK_MINUTES),20)
 
-lint: $(READY)
+lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -47,26 +48,30 @@ lint: $(READY)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
 
-audit: $(READY) $(AUDIT)/.ready  ## advisories about the pins, secrets in tracked files, and a list of the installed packages (docs/threat_model.md)
+audit: $(DEV_READY) $(AUDIT)/.ready  ## advisories about the pins, secrets in tracked files, and a list of the installed packages (docs/threat_model.md)
 	$(AUDIT)/bin/python -m tools.audit $(VENV)
 
 locks: $(AUDIT)/.ready  ## write the locks with hashes again, after a change of pyproject.toml or the constraints
 	$(AUDIT)/bin/python -m tools.locks
 
-bench: $(READY)  ## each claim of speed beside its peer; bench_ablation.py takes a day and is run by itself
+bench: $(DEV_READY)  ## each claim of speed beside its peer; bench_ablation.py takes a day and is run by itself
 	missed=; for script in $(filter-out benchmarks/bench_ablation.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script || missed="$$missed $$script"; done; \
 	test -z "$$missed" || { echo "failed or missed a bound:$$missed"; exit 1; }
 
 clean:  ## everything that was built, but not your lake nor dagster_home
 	rm -rf $(VENV) $(LABEL_STUDIO) $(AUDIT) var/demo var/real build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# torch comes first and alone: a range asked for by another package could take another build.
+# torch comes first and alone: a range asked for by another package could take another build. Python compiles what it imports.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "habla_ml needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "torch==2.13.0"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	touch $(READY)
+	$(BIN)/pip install --quiet --no-compile "torch==2.13.0"
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable .
+	touch $@
+
+$(DEV_READY): $(READY)  ## test servers, linters and every extra
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
+	touch $@
 
 $(AUDIT)/.ready: tools/audit.lock
 	$(PYTHON) -m venv $(AUDIT)
