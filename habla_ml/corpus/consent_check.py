@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,14 +14,16 @@ from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
-from habla_ml.lake.shards import read_rows
+from habla_ml.lake.shards import iterate_batches, read_rows
 from habla_ml.lake.table import read_table
 
 
 def check_not_erased(lake: Lake, snapshot: Snapshot) -> None:
     """Raise `CorpusError` if a segment of the snapshot has a tombstone."""
     erased = read_tombstones(lake)
-    rows = read_table(lake, snapshot.segments, ["segment_id", "audio_sha256"]).to_pylist()
+    rows = chain.from_iterable(
+        batch.to_pylist() for batch in iterate_batches(lake, snapshot.segments, ["segment_id", "audio_sha256"])
+    )
     found = sum(row["segment_id"] in erased.segments or row["audio_sha256"] in erased.sounds for row in rows)
     if found:
         raise CorpusError(

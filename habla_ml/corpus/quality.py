@@ -6,7 +6,7 @@ that the corpus builder already detected are counted here, not detected again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.language import detect_language
+from habla_ml.corpus.snapshot import iterate_days
+from habla_ml.corpus.split_totals import HoursByName
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.shards import read_rows
+from habla_ml.lake.shards import iterate_batches, read_rows
 from habla_ml.lake.table import read_table
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def check_text(lake: Lake, day: CorpusDay, settings: QualitySettings) -> tuple[Q
             for name, problems, bound in shares
         ),
         _check_length_correlation(spoken, usable, settings),
-        _check_language(usable, settings),
+        _check_language(_FailingShare().add(usable, *_find_other_languages(usable)), settings),
     )
 
 
@@ -101,17 +103,20 @@ def check_recordings(lake: Lake, metadata: str, settings: QualitySettings) -> tu
 
 def check_snapshot(lake: Lake, snapshot: Snapshot, settings: QualitySettings) -> tuple[QualityFinding, ...]:
     """Check training data for other languages, and for days with texts that do not match their audio."""
-    columns = [*_NAME_COLUMNS, "day", "sentence", "duration_s"]
-    table = read_table(lake, snapshot.segments, columns)
-    return (_check_language(table, settings), _check_mismatched_days(table, settings))
+    columns = [*_NAME_COLUMNS, "sentence", "duration_s"]
+    languages, mismatches = _FailingShare(), _MismatchedDays(settings)
+    for day, rows in iterate_days(lake, snapshot, columns):
+        languages.add(rows, *_find_other_languages(rows))
+        mismatches.add(day, rows)
+    return (_check_language(languages, settings), mismatches.check())
 
 
 def hours_by_day(lake: Lake, snapshot: Snapshot) -> dict[str, float]:
     """Return day of recording → hours in the snapshot."""
-    table = read_table(lake, snapshot.segments, ["day", "duration_s"])
-    sums = table.group_by("day", use_threads=False).aggregate([("duration_s", "sum")])
-    pairs = zip(sums["day"].to_pylist(), sums["duration_s_sum"].to_pylist(), strict=True)
-    return {day: round(seconds / 3600, 9) for day, seconds in sorted(pairs)}
+    sums = HoursByName("day")
+    for rows in iterate_batches(lake, snapshot.segments, ["day", "duration_s"]):
+        sums.add(rows)
+    return dict(sorted(sums.compute().items()))
 
 
 def find_lost_hours(
@@ -186,24 +191,44 @@ def compute_rank_correlation(first: NDArray[np.float64], second: NDArray[np.floa
     return float(spearmanr(first, second).statistic)
 
 
+class _FailingShare:
+    """The share of rows that fail a check, and the first of them."""
+
+    def __init__(self) -> None:
+        self._n_rows = 0
+        self._n_failing = 0
+        self._examples: tuple[FindingExample, ...] = ()
+
+    def add(self, table: pa.Table, mask: Any, reasons: Any) -> _FailingShare:
+        """Add rows; those with a true `mask` fail, for the reason in `reasons`."""
+        self._n_rows += table.num_rows
+        self._n_failing += pc.sum(mask).as_py() or 0
+        if len(self._examples) < MAX_FINDING_EXAMPLES:
+            failing = _make_examples(table.append_column("reason", reasons).filter(mask))
+            self._examples = (*self._examples, *failing)[:MAX_FINDING_EXAMPLES]
+        return self
+
+    def check(self, name: str, bound: float, settings: QualitySettings) -> QualityFinding:
+        share = self._n_failing / self._n_rows if self._n_rows else 0.0
+        enough = self._n_rows >= settings.fewest_segments
+        return QualityFinding(
+            name,
+            share <= bound or not enough,
+            round(share, 6),
+            bound,
+            "share of segments",
+            self._n_failing,
+            self._n_rows,
+            self._examples,
+            "" if enough else _explain_too_few(self._n_rows, settings),
+        )
+
+
 def _check_share(
     name: str, table: pa.Table, mask: Any, reasons: Any, bound: float, settings: QualitySettings
 ) -> QualityFinding:
     """Return a finding on the share of rows with a true `mask`; `reasons` has the reason of each row."""
-    offending, total = pc.sum(mask).as_py() or 0, table.num_rows
-    share = offending / total if total else 0.0
-    enough = total >= settings.fewest_segments
-    return QualityFinding(
-        name,
-        share <= bound or not enough,
-        round(share, 6),
-        bound,
-        "share of segments",
-        offending,
-        total,
-        _make_examples(table.append_column("reason", reasons).filter(mask)),
-        "" if enough else _explain_too_few(total, settings),
-    )
+    return _FailingShare().add(table, mask, reasons).check(name, bound, settings)
 
 
 def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: QualitySettings) -> QualityFinding:
@@ -228,47 +253,54 @@ def _check_length_correlation(spoken: pa.Table, usable: pa.Table, settings: Qual
     )
 
 
-def _check_mismatched_days(table: pa.Table, settings: QualitySettings) -> QualityFinding:
-    bad: list[tuple[str, float, float]] = []
-    total_s = pc.sum(table["duration_s"]).as_py() or 0.0
-    for day, rows in _group_by_day(table):
-        correlation = _correlate_lengths(rows) if rows.num_rows >= settings.fewest_segments else None
-        if correlation is not None and correlation < settings.lowest_length_correlation:
-            bad.append((day, correlation, pc.sum(rows["duration_s"]).as_py()))
-    share = sum(seconds for _, _, seconds in bad) / total_s if total_s else 0.0
-    return QualityFinding(
-        "texts_are_as_long_as_their_audio",
-        share <= settings.most_mismatched_hours_share,
-        round(share, 6),
-        settings.most_mismatched_hours_share,
-        "share of the hours in days with texts that do not match their audio",
-        len(bad),
-        len(pc.unique(table["day"])),
-        tuple(FindingExample("", day, f"rank correlation {each:.2f}") for day, each, _ in bad[:MAX_FINDING_EXAMPLES]),
-        "" if not bad else "texts may be shifted relative to the files: import the table of these days again",
-    )
+class _MismatchedDays:
+    """The days of a snapshot with texts that do not match their audio."""
+
+    def __init__(self, settings: QualitySettings) -> None:
+        self._settings = settings
+        self._n_days = 0
+        self._total_s = 0.0
+        self._bad: list[tuple[str, float, float]] = []
+        """Day, rank correlation and seconds."""
+
+    def add(self, day: str, rows: pa.Table) -> None:
+        self._n_days += 1
+        seconds = pc.sum(rows["duration_s"]).as_py() or 0.0
+        self._total_s += seconds
+        correlation = _correlate_lengths(rows) if rows.num_rows >= self._settings.fewest_segments else None
+        if correlation is not None and correlation < self._settings.lowest_length_correlation:
+            self._bad.append((day, correlation, seconds))
+
+    def check(self) -> QualityFinding:
+        share = sum(seconds for _, _, seconds in self._bad) / self._total_s if self._total_s else 0.0
+        shown = self._bad[:MAX_FINDING_EXAMPLES]
+        return QualityFinding(
+            "texts_are_as_long_as_their_audio",
+            share <= self._settings.most_mismatched_hours_share,
+            round(share, 6),
+            self._settings.most_mismatched_hours_share,
+            "share of the hours in days with texts that do not match their audio",
+            len(self._bad),
+            self._n_days,
+            tuple(FindingExample("", day, f"rank correlation {each:.2f}") for day, each, _ in shown),
+            "" if not self._bad else "texts may be shifted relative to the files: import the table of these days again",
+        )
 
 
-def _check_language(table: pa.Table, settings: QualitySettings) -> QualityFinding:
+def _check_language(found: _FailingShare, settings: QualitySettings) -> QualityFinding:
+    return found.check("texts_are_spanish", settings.most_other_language_share, settings)
+
+
+def _find_other_languages(table: pa.Table) -> tuple[Any, pa.Array]:
+    """Return a mask of the texts in another language than Spanish, and these languages."""
     languages = [detect_language(sentence) for sentence in table["sentence"].to_pylist()]
     reasons = pa.array([None if each in ("es", None) else each for each in languages], pa.string())
-    return _check_share(
-        "texts_are_spanish", table, pc.is_valid(reasons), reasons, settings.most_other_language_share, settings
-    )
+    return pc.is_valid(reasons), reasons
 
 
 def _correlate_lengths(table: pa.Table) -> float | None:
     characters = pc.cast(pc.utf8_length(table["sentence"]), pa.float64())
     return compute_rank_correlation(characters.to_numpy(), table["duration_s"].to_numpy())
-
-
-def _group_by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the rows of each day, in order of days."""
-    ordered = table.select(["day", "sentence", "duration_s"]).sort_by("day")
-    start = 0
-    for each in pc.value_counts(ordered["day"]).to_pylist():
-        yield each["values"], ordered.slice(start, each["counts"])
-        start += each["counts"]
 
 
 def _make_examples(table: pa.Table) -> tuple[FindingExample, ...]:

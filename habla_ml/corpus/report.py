@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import load_review_requests
 from habla_ml.corpus.build import CorpusDay, list_corpus_days
@@ -324,12 +323,14 @@ def _sum_hours_by_loudness(totals: _ReportTotals) -> tuple[tuple[int, Hours], ..
 
 
 def _sum_hours_by_role(lake: Lake, snapshot: Snapshot) -> tuple[Hours, ...]:
-    file = pq.ParquetFile(lake.fetch_path(snapshot.segments))
-    if "role" not in file.schema_arrow.names:
-        return ()
-    table = file.read(columns=["role", "duration_s"])
-    sums = _sum_seconds(pa.table({"key": pc.fill_null(table["role"], "unknown"), "duration_s": table["duration_s"]}))
-    largest_first = sorted(sums, key=lambda each: (-each[1], each[0]))
+    sums: dict[str, float] = defaultdict(float)
+    for batch in iterate_batches(lake, snapshot.segments, ["role", "duration_s"]):
+        if "role" not in batch.schema.names:
+            return ()
+        keys = pc.fill_null(batch["role"], "unknown")
+        for role, total in _sum_seconds(pa.table({"key": keys, "duration_s": batch["duration_s"]})):
+            sums[role] += total
+    largest_first = sorted(sums.items(), key=lambda each: (-each[1], each[0]))
     return tuple(Hours(role, total / 3600, total / 3600) for role, total in largest_first)
 
 

@@ -24,7 +24,7 @@ from habla_ml.corpus.overlap import to_plain_text
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Split
 from habla_ml.corpus.speakers import EnrolledSpeakers
 from habla_ml.corpus.split_ledger import PINNED_SCHEMA
-from habla_ml.corpus.split_totals import HoursBySession, select_splits
+from habla_ml.corpus.split_totals import HoursByName, select_splits
 from habla_ml.lake import Lake
 from habla_ml.lake.database import ScratchDatabase
 from habla_ml.lake.shards import iterate_batches
@@ -172,7 +172,7 @@ class SplitTables:
 
     def sum_hours(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return session → hours, and session → hours without the sounds that a review queue chose as uncertain."""
-        usable, eligible = HoursBySession(), HoursBySession()
+        usable, eligible = HoursByName(), HoursByName()
         sql = """SELECT name AS session_id, duration_s, has_chosen_sound FROM named
             WHERE position BETWEEN $first AND $last ORDER BY position"""
         for rows in self._iterate_slices(sql, -(-self._n_segments // _MOST_SLICES)):

@@ -91,25 +91,27 @@ def select_splits(counts: dict[Split, int]) -> dict[Split, int]:
     return {split: number for split, number in numbers.items() if split in OPEN_SPLITS or number}
 
 
-class HoursBySession:
-    """Hours of each session, summed in the order of the rows."""
+class HoursByName:
+    """Hours of each session, or of each value of another column, summed in the order of the rows."""
 
-    def __init__(self) -> None:
-        """Start without sessions."""
+    def __init__(self, column: str = "session_id") -> None:
+        """Start without rows."""
+        self._column = column
         self._numbers: dict[str, int] = {}
         self._seconds: NDArray[np.float64] = np.zeros(0)
 
     def add(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Add rows with `session_id` and `duration_s`."""
-        names = pa.chunked_array(rows["session_id"]) if isinstance(rows, pa.RecordBatch) else rows["session_id"]
-        encoded = names.combine_chunks().dictionary_encode()
+        """Add rows with the column and `duration_s`."""
+        names = rows[self._column]
+        names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+        encoded = names.dictionary_encode()
         numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in encoded.dictionary.to_pylist()]
         more = len(self._numbers) - len(self._seconds)
         self._seconds = np.concatenate([self._seconds, np.zeros(more)])
         np.add.at(self._seconds, np.array(numbers, np.int64)[encoded.indices.to_numpy()], rows["duration_s"].to_numpy())
 
     def compute(self) -> dict[str, float]:
-        """Return session → hours, in the order of their first rows."""
+        """Return name → hours, in the order of their first rows."""
         return {name: _to_hours(seconds) for name, seconds in zip(self._numbers, self._seconds.tolist(), strict=True)}
 
 

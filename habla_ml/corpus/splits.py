@@ -10,6 +10,7 @@ All steps over segments are SQL (`corpus.split_tables`), so that memory does not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -37,12 +38,12 @@ from habla_ml.corpus.split_ledger import (
     save_ledger,
 )
 from habla_ml.corpus.split_tables import SplitTables
-from habla_ml.corpus.split_totals import HoursBySession, SplitTotals
+from habla_ml.corpus.split_totals import HoursByName, SplitTotals
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.lake.database import open_database
 from habla_ml.lake.shards import iterate_batches
-from habla_ml.lake.table import read_parquet, write_table
+from habla_ml.lake.table import write_table
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings, SplitSettings
 
@@ -130,7 +131,7 @@ def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) ->
     ]
     if not off:
         return "within a point of the shares"
-    sums = HoursBySession()
+    sums = HoursByName()
     for batch in iterate_batches(lake, snapshot.segments, ["session_id", "duration_s"]):
         sums.add(batch)
     hours = sums.compute()
@@ -142,16 +143,17 @@ def describe_balance(lake: Lake, snapshot: Snapshot, settings: SplitSettings) ->
 
 def count_speakers(lake: Lake, snapshot: Snapshot) -> dict[str, dict[str, int | None]]:
     """Return `SPEAKER_COUNTS` by split: sessions, and for held-out splits the segments by whether train has the speaker."""
-    rows = read_parquet(lake.fetch_path(snapshot.segments), ["split", "session_id", "is_seen_speaker"])
+    sessions: dict[str, set[str]] = {split: set() for split in snapshot.counts}
+    segments = Counter[tuple[str, bool | None]]()
+    for batch in iterate_batches(lake, snapshot.segments, ["split", "session_id", "is_seen_speaker"]):
+        for split, names in sessions.items():
+            part = batch.filter(pc.equal(batch["split"], split))
+            names.update(pc.unique(part["session_id"]).to_pylist())
+            segments.update((split, each) for each in part["is_seen_speaker"].to_pylist())
     found: dict[str, dict[str, int | None]] = {}
-    for split in snapshot.counts:
-        part = rows.filter(pc.equal(rows["split"], split))
-        counts: list[int | None] = [None, None, None]
-        if split != "train":
-            unknown = part["is_seen_speaker"].null_count
-            seen = pc.sum(part["is_seen_speaker"]).as_py() or 0
-            counts = [seen, part.num_rows - unknown - seen, unknown]
-        found[split] = dict(zip(SPEAKER_COUNTS, (len(pc.unique(part["session_id"])), *counts), strict=True))
+    for split, names in sessions.items():
+        counts = (segments[split, is_seen] if split != "train" else None for is_seen in (True, False, None))
+        found[split] = dict(zip(SPEAKER_COUNTS, (len(names), *counts), strict=True))
     return found
 
 

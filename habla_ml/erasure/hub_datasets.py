@@ -35,7 +35,7 @@ from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.errors import HablaError, ObjectMissingError, ServiceError, SettingsError
 from habla_ml.hub.repository import HubRepository, open_repository
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_table
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.settings import Settings
 
 _MESSAGE: Final = "Remove a voice whose consent was withdrawn"
@@ -133,14 +133,19 @@ def _mark(lake: Lake, push: DatasetPush, erased: Tombstones) -> DatasetPush:
 
 def _has_voice(lake: Lake, push: DatasetPush, segments: Collection[str], sounds: Collection[str]) -> bool:
     try:
-        rows = read_table(lake, load_snapshot(lake, push.snapshot).segments, ["segment_id", "audio_sha256"])
+        table = load_snapshot(lake, push.snapshot).segments
+        lake.fetch_path(table)
     except ObjectMissingError:
         return True  # the snapshot is lost, so the voice can be in it
-    by_id, by_sound = (
-        pc.is_in(rows[name], value_set=pa.array(sorted(wanted), pa.string()))
-        for name, wanted in (("segment_id", segments), ("audio_sha256", sounds))
+    wanted = [
+        ("segment_id", pa.array(sorted(segments), pa.string())),
+        ("audio_sha256", pa.array(sorted(sounds), pa.string())),
+    ]
+    return any(
+        pc.any(pc.is_in(batch[name], value_set=values)).as_py()
+        for batch in iterate_batches(lake, table, ["segment_id", "audio_sha256"])
+        for name, values in wanted
     )
-    return bool(pc.any(pc.or_(by_id, by_sound)).as_py())
 
 
 def _open(dataset: HubDataset, settings: Settings) -> HubRepository:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from habla_ml.corpus.snapshot import Snapshot, load_latest_snapshot, read_sealed_utterances
 from habla_ml.errors import PointerMovedError
 from habla_ml.evaluation.comparison.compare import compare_decoded_models
@@ -19,7 +21,7 @@ from habla_ml.evaluation.comparison.sealed_result import SealedResult, read_seal
 from habla_ml.evaluation.comparison.test_set_reuse import record_looks
 from habla_ml.evaluation.metrics.inputs import OptionalMeasurements
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.table import read_table
+from habla_ml.lake.shards import iterate_batches
 
 if TYPE_CHECKING:
     from habla_ml.release.gate import GateResult
@@ -79,8 +81,10 @@ def check_with_sealed_share(
 
 def count_sealed_sessions(lake: Lake, snapshot: Snapshot) -> int:
     """Return the number of sealed sessions of a snapshot."""
-    rows = read_table(lake, snapshot.segments, ["session_id", "split"]).to_pylist()
-    return len({row["session_id"] for row in rows if row["split"] == "sealed"})
+    found: set[str] = set()
+    for batch in iterate_batches(lake, snapshot.segments, ["session_id", "split"]):
+        found.update(batch.filter(pc.equal(batch["split"], "sealed"))["session_id"].to_pylist())
+    return len(found)
 
 
 def _compare_on_sealed(

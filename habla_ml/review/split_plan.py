@@ -14,8 +14,9 @@ from habla_ml.corpus.session_splits import assign_sessions
 from habla_ml.corpus.snapshot import Split
 from habla_ml.corpus.speakers import find_enrolled_speakers
 from habla_ml.corpus.split_ledger import load_ledger
-from habla_ml.corpus.split_totals import HoursBySession
+from habla_ml.corpus.split_totals import HoursByName
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.database import open_database
 from habla_ml.lake.shards import read_rows
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -47,11 +48,12 @@ def plan_splits(lake: Lake, settings: Settings) -> SplitPlan:
     if not set(speech["session_id"].to_pylist()) - known.keys():
         return SplitPlan(known, {each: split for each, split in known.items() if each not in ledger.groups})
     sessions = set(speech["session_id"].to_pylist())
-    copies = find_names_of_copies(lake, [each.metadata for each in days], sessions, known)
+    with open_database(settings.work_folder) as database:
+        copies = find_names_of_copies(lake, [each.metadata for each in days], sessions, known, database)
     speech = rename_sessions(speech, copies)
     labels = set(zip(speech["session_id"].to_pylist(), speech["speaker"].to_pylist(), strict=True))
     speakers = find_enrolled_speakers(sorted(labels), settings)
-    sums = HoursBySession()
+    sums = HoursByName()
     sums.add(speech)
     hours = sums.compute()
     splits = assign_sessions(hours, hours, speakers, replace(ledger, groups=known), settings)

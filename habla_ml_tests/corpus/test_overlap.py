@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.overlap import find_shared_sentences
+from habla_ml.corpus.overlap import count_seen_sentences, find_shared_sentences
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.lake.table import read_parquet
 from habla_ml_tests.testing.habla_sessions import V1, make_workspace
@@ -22,6 +22,8 @@ def test_a_sentence_in_two_splits_is_counted_ignoring_case_and_punctuation(tmp_p
     made = make_snapshot(lake, make_workspace(tmp_path).settings, load_conventions(V1))
     (shared,) = find_shared_sentences(lake, made)
     assert (shared.train, shared.validation, shared.test) == (24, 3, 3)
+    assert count_seen_sentences(lake, made) == {"train": 0, "validation": 3, "test": 3}
+    assert find_shared_sentences(lake, made, 0) == ()
     table = read_parquet(lake.fetch_path(made.segments)).to_pylist()
     (shown,) = [row for row in table if row["segment_id"] == shared.held_out]
     assert shown["split"] != "train"

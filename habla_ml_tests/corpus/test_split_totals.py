@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from habla_ml.corpus.split_totals import HoursBySession, PairwiseSum
+from habla_ml.corpus.split_totals import HoursByName, PairwiseSum
 
 
 @pytest.mark.parametrize("n_numbers", [0, 1, 15, 16, 17, 4097, 65_537])
@@ -22,7 +22,7 @@ def test_the_sum_of_a_stream_is_that_of_one_array(n_numbers: int) -> None:
 def test_the_size_of_the_parts_does_not_change_the_hours_of_a_session() -> None:
     rng = np.random.default_rng(1)
     rows = pa.table({"session_id": rng.integers(0, 100, 9000).astype(str), "duration_s": rng.uniform(1, 9, 9000)})
-    in_parts, at_once = HoursBySession(), HoursBySession()
+    in_parts, at_once = HoursByName(), HoursByName()
     at_once.add(rows)
     for batch in rows.to_batches(max_chunksize=777):
         in_parts.add(batch)

@@ -7,12 +7,12 @@ says nothing more. The same corpus gives the same pseudonyms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot
 from habla_ml.lake import Lake, compute_digest
-from habla_ml.lake.table import open_table
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 
 _DIGITS: Final = 12
@@ -40,28 +40,23 @@ class Pseudonyms:
 
 def make_pseudonyms(lake: Lake, snapshot: Snapshot) -> Pseudonyms:
     """Return the pseudonyms of the open splits; reads a few columns of the snapshot's table."""
-    file = open_table(lake, snapshot.segments)
-    columns = ["split", "session_id", "speaker", "audio_sha256", "role"]
-    rows = file.read([each for each in columns if each in file.schema_arrow.names]).to_pylist()
-    opened = [each for each in rows if each["split"] in OPEN_SPLITS]
-    return Pseudonyms(
-        _find_first((each["session_id"], each["audio_sha256"]) for each in opened),
-        _find_first(
-            (_make_key(each["session_id"], each["speaker"], each.get("role") or ""), each["audio_sha256"])
-            for each in opened
-        ),
-    )
+    sessions: dict[str, str] = {}
+    speakers: dict[SpeakerKey, str] = {}
+    for batch in iterate_batches(lake, snapshot.segments, ["split", "session_id", "speaker", "audio_sha256", "role"]):
+        for row in batch.to_pylist():
+            if row["split"] in OPEN_SPLITS:
+                _keep_first(sessions, row["session_id"], row["audio_sha256"])
+                key = _make_key(row["session_id"], row["speaker"], row.get("role") or "")
+                _keep_first(speakers, key, row["audio_sha256"])
+    return Pseudonyms(sessions, speakers)
 
 
 def _make_key(session_id: str, label: str, role: str) -> SpeakerKey:
     return ("" if role else session_id, label)
 
 
-def _find_first(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, str]:
-    found: dict[_Key, str] = {}
-    for key, sound in pairs:
-        found[key] = min(sound, found.get(key, sound))
-    return found
+def _keep_first(sounds: dict[_Key, str], key: _Key, sound: str) -> None:
+    sounds[key] = min(sound, sounds.get(key, sound))
 
 
 def _make_pseudonym(kind: str, sound: str) -> str:

@@ -51,7 +51,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                 "splits": _tabulate_splits(opened, snapshot),
                 "balance": describe_balance(opened, snapshot, settings.splits),
                 "people in several splits": len(snapshot.in_several_splits),
-                **_describe_overlaps(opened, snapshot),
+                **_describe_overlaps(opened, snapshot, settings),
                 **build_floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
@@ -112,17 +112,16 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
     return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "blind", "kept out", "left"])
 
 
-def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:
+def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
     from habla_ml.corpus.near_duplicates import read_dropped_copies
-    from habla_ml.corpus.overlap import find_shared_sentences
+    from habla_ml.corpus.overlap import count_seen_sentences, find_shared_sentences
 
-    shared, dropped = find_shared_sentences(lake, snapshot), read_dropped_copies(lake)
-    columns = ["held_out", "train", "validation", "test", "sealed"]
+    shared = find_shared_sentences(lake, snapshot, _ROWS_SHOWN, settings.work_folder)
+    seen, dropped = count_seen_sentences(lake, snapshot), read_dropped_copies(lake)
+    columns: list[Any] = ["held_out", "train", "validation", "test", "sealed"]
     return {
-        "validation segments with a sentence of train": sum(each.validation for each in shared),
-        "test segments with a sentence of train": sum(each.test for each in shared),
-        "sealed segments with a sentence of train": sum(each.sealed for each in shared),
-        "shared sentences": table(map(asdict, shared[:_ROWS_SHOWN]), columns),
+        **{f"{split} segments with a sentence of train": seen.get(split, 0) for split in columns[2:]},
+        "shared sentences": table(map(asdict, shared), columns),
         "dropped near-duplicates": sum((snapshot.near_duplicates or {}).values()),
         "near-duplicates": table(
             map(asdict, dropped[:_ROWS_SHOWN]), ["audio_sha256", "side", "duplicate_of", "bit_errors"]

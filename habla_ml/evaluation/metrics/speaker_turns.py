@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pyarrow.compute as pc
+
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.diarisation import DiarisationScore, SpeakerTurn, read_rttm, score_diarisation
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_table
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.names import canonical_file_name, canonical_name
 from habla_ml.recordings.segments import read_segment_metadata
 from habla_ml.recordings.sessions import parse_session_start, to_utc
@@ -49,9 +51,12 @@ def score_speaker_labels(
 
 
 def _read_test_sessions(lake: Lake, snapshot: Snapshot) -> tuple[set[str], list[str]]:
-    rows = read_table(lake, snapshot.segments, ["session_id", "day", "split"]).to_pylist()
-    tested = [row for row in rows if row["split"] == "test"]
-    return {row["session_id"] for row in tested}, sorted({row["day"] for row in tested})
+    sessions, days = set[str](), set[str]()
+    for batch in iterate_batches(lake, snapshot.segments, ["session_id", "day", "split"]):
+        tested = batch.filter(pc.equal(batch["split"], "test"))
+        sessions.update(tested["session_id"].to_pylist())
+        days.update(tested["day"].to_pylist())
+    return sessions, sorted(days)
 
 
 def _read_labelled_turns(
