@@ -26,6 +26,7 @@ _BATCH_BYTES: Final = 8 << 20
 _BATCHES_PER_WORKER: Final = 2
 """One runs and one waits, so that a worker need not wait for the caller."""
 _CLOSE_S: Final = 10.0
+_CONNECT_ATTEMPTS: Final = 3
 _TERMINAL_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -56,8 +57,8 @@ def split_by_bytes(
         yield batch
 
 
-def connect(settings: RaySettings) -> None:
-    """Connect this process to the cluster, unless it is connected.
+def connect(settings: RaySettings) -> bool:
+    """Connect this process to the cluster; return False if it was connected.
 
     Raises:
         SettingsError: Ray is not installed.
@@ -68,29 +69,39 @@ def connect(settings: RaySettings) -> None:
     except ImportError:
         raise SettingsError("work on a Ray cluster needs Ray; run pip install 'habla-ml[ray]'") from None
     if ray.is_initialized():
-        return
-    try:
-        with _keep_sigterm_handler():
-            ray.init(
-                settings.bulk_address,
-                runtime_env=settings.runtime_env or None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ServiceError(
-            f"the Ray cluster {settings.bulk_address} cannot be reached ({_describe(error)}); start it, or correct "
-            "training.launch.ray.client_address"
-        ) from error
+        return False
+    for attempts_left in reversed(range(_CONNECT_ATTEMPTS)):
+        try:
+            with _keep_sigterm_handler():
+                ray.init(
+                    settings.bulk_address,
+                    runtime_env=settings.runtime_env or None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except (OSError, RuntimeError, ValueError) as error:
+            # The head starts a process for each client. It can crash (Ray's issue 63202), and a busy head can be too slow.
+            if attempts_left and isinstance(error, ConnectionAbortedError):
+                continue
+            raise ServiceError(
+                f"the Ray cluster {settings.bulk_address} cannot be reached ({_describe(error)}); start it, or correct "
+                "training.launch.ray.client_address"
+            ) from error
+        break
+    return True
 
 
 def count_cpus(settings: RaySettings) -> int:
     """Return the CPUs of the cluster, with the errors of `connect`, and `ServiceError` where there are none."""
-    connect(settings)
+    is_new = connect(settings)
     import ray
 
-    with _explain_losses(settings):
-        count = int(ray.cluster_resources().get("CPU", 0))
+    try:
+        with _explain_losses(settings):
+            count = int(ray.cluster_resources().get("CPU", 0))
+    finally:
+        if is_new:
+            ray.shutdown()
     if not count:
         raise ServiceError(f"the Ray cluster {settings.bulk_address} has no CPU for tasks; add a machine to it")
     return count

@@ -32,6 +32,7 @@ _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": str(_RECONNECT_S),
     "RAY_prestart_worker_first_driver": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # or processes for clients crash now and then at their start
     "RAY_enable_metrics_collection": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
