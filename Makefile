@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 unexport PYTHONDONTWRITEBYTECODE  # each process of a test would compile the sources again
 
-.PHONY: demo dev test test-core real chaos soak lint audit locks bench clean
+.PHONY: demo dev test test-core real chaos soak lint docs audit locks bench clean
 
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
@@ -47,6 +47,10 @@ lint: $(DEV_READY)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/zensical build --strict --config-file mkdocs.yml
+
+docs: $(DEV_READY)  ## the documentation as a site with search, at http://localhost:8000; `make lint` builds it strictly
+	$(BIN)/zensical serve --config-file mkdocs.yml
 
 audit: $(DEV_READY) $(AUDIT)/.ready  ## advisories about the pins, secrets in tracked files, and a list of the installed packages (docs/threat_model.md)
 	$(AUDIT)/bin/python -m tools.audit $(VENV)

@@ -307,8 +307,8 @@ class LoopAlertSettings(SettingsSection):
 
     `folders_before_deletion`: Habla deletes a session that is not in the lake after so many new sessions or fewer; never
     more than half of `recordings.max_recordings`. `most_hours_waiting` is how long a finished session may wait for its
-    ingest, `review_queue_days` the age of the review queue, `least_free_gb` the free space of the work folder,
-    `outage_minutes` how long the lake may be unreachable. The sensor looks every `interval_s`; `status_cron` refreshes
+    ingest, and `outage_minutes` how long the lake may be unreachable. `review_queue_days` is the age of the review queue,
+    and `least_free_gb` the free space of the work folder. The sensor looks every `interval_s`; `status_cron` refreshes
     the asset `loop_status`.
     """
 

@@ -15,7 +15,7 @@ from habla_ml.cli.main import app
 from habla_ml.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 CREATED_BY_THE_READER = {"configs/conventions/orthographic-v5.yaml", "deploy/.env"}
 FOLDERS = r"(?:configs|docs|habla_ml|habla_ml_tests|benchmarks|tools|dagster_home|deploy)"
 
