@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,9 @@ this work. `program`: any other error, such as a defect or a lack of memory."""
 _OUTAGES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 # Libraries and our own messages quote the system's text; torch has its own.
 _OUTAGE_TEXTS: Final = (*map(os.strerror, _OUTAGES), "PytorchStreamWriter failed writing")
+_DATABASE_OUTAGES: Final = frozenset({"OperationalError", "InterfaceError"})
+_OUT_OF_MEMORY: Final = "OutOfMemoryException"
+"""DuckDB's, for a lack of our own memory."""
 
 
 class HablaError(Exception):
@@ -112,8 +114,7 @@ class IsolatedError:
 
 def classify_fault(error: BaseException) -> Fault:
     """Return what caused an error, from its class, its text, and the errors that it was raised from."""
-    # SQLite, of Dagster's storage too, reports a full disk and a lock as an OperationalError.
-    if isinstance(error, (OSError, sqlite3.OperationalError)) or not isinstance(error, Exception):
+    if isinstance(error, OSError) or not isinstance(error, Exception) or _is_database_outage(error):
         return "environment"
     causes = [error]
     while isinstance(causes[-1].__cause__, Exception):
@@ -123,6 +124,17 @@ def classify_fault(error: BaseException) -> Fault:
     if isinstance(error, HablaError):
         return error.fault
     return "program" if len(causes) == 1 else classify_fault(causes[1])
+
+
+def _is_database_outage(error: BaseException) -> bool:
+    """Return whether a database is down, full or locked, or its connection is lost; Dagster's storage is one too.
+
+    Every driver of Python has errors of these names (PEP 249), and SQLAlchemy's mark a lost connection.
+    """
+    names = {each.__name__ for each in type(error).__mro__}
+    if _OUT_OF_MEMORY in names:
+        return False
+    return not names.isdisjoint(_DATABASE_OUTAGES) or getattr(error, "connection_invalidated", False) is True
 
 
 @contextmanager

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from habla_ml.defs.attempts import MOST_ATTEMPTS, OCCASION_TAG, RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG
@@ -75,6 +77,10 @@ def raise_from(cause: BaseException) -> Exception:
         (InputUnavailableError("the register cannot be read"), "environment"),
         (sqlite3.OperationalError("database or disk is full"), "environment"),
         (raise_from(sqlite3.OperationalError("database is locked")), "environment"),
+        (OperationalError("SELECT 1", {}, psycopg.OperationalError("server closed the connection")), "environment"),
+        (raise_from(psycopg.errors.AdminShutdown()), "environment"),
+        (DBAPIError("SELECT 1", {}, psycopg.DatabaseError(), connection_invalidated=True), "environment"),
+        (IntegrityError("INSERT", {}, psycopg.IntegrityError()), "program"),
         (KeyboardInterrupt(), "environment"),
         (ExportError("the archive cannot be written: No space left on device"), "environment"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0"), "environment"),
@@ -88,6 +94,13 @@ def raise_from(cause: BaseException) -> Exception:
 )
 def test_the_class_of_an_error_decides_its_fault(error: BaseException, fault: str) -> None:
     assert classify_fault(error) == fault
+
+
+def test_a_lack_of_memory_in_duckdb_is_no_outage_of_a_database() -> None:
+    import duckdb
+
+    assert classify_fault(duckdb.OutOfMemoryException("out of memory")) == "program"
+    assert classify_fault(duckdb.IOException("no space")) == "environment"
 
 
 def test_faults_of_the_environment_never_give_a_day_up(deployment: DagsterDeployment) -> None:
