@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MAX_KNOWN_PLACES: Final = 4
+_READ_TIMEOUT_S: Final = 60
+"""For each part of an answer; a request is tried five times."""
 _BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -83,7 +85,9 @@ def _create_client(settings: StoreSettings) -> S3Client:
     # Many self-hosted endpoints have no host name per bucket: use paths.
     addressing: Literal["path", "auto"] = "path" if settings.endpoint_url else "auto"
     retries: Any = {"mode": "standard", "total_max_attempts": 5}
-    config = Config(connect_timeout=10, retries=retries, s3={"addressing_style": addressing})
+    config = Config(
+        connect_timeout=10, read_timeout=_READ_TIMEOUT_S, retries=retries, s3={"addressing_style": addressing}
+    )
     # A new session: boto3's default session keeps the first credentials that it finds.
     session = boto3.Session()
     return session.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 64 << 20  # S3 allows 10,000 parts: 640 GB a value
 _CONFLICT_ATTEMPTS = 8
+_READ_ATTEMPTS = 5
 _PRECONDITION_FAILED_CODES = {"PreconditionFailed", "412"}
 _CONFLICT_CODES = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
+_NO_UPLOAD_CODE = "NoSuchUpload"
 # A CDN caches objects without Cache-Control for a day, too long for a pointer.
 _CACHE_FOREVER = "public, max-age=31536000, immutable"
 _PERMISSION_REMEDY = (
@@ -212,16 +214,27 @@ class S3Store(Store):
         return self._prefix + check_key(key)
 
     def _get_object(self, key: str, **options: Any) -> VersionedValue | None:
+        """Return the value, or None; asks again if the answer breaks off, which botocore does not."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        name = self._make_object_name(key)
         with self._translate_request_errors(f"read {key}"):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._make_object_name(key), **options)
-                return VersionedValue(answer["Body"].read(), answer["ETag"], answer["ETag"].strip('"'))
-            except self._client.exceptions.ClientError as error:
-                if _get_error_code(error) in _NOT_FOUND_CODES:
-                    return None
-                if _get_error_code(error) == "InvalidRange":  # the value is empty
-                    return VersionedValue(b"", "", "")
-                raise
+            attempt = 1
+            while True:
+                try:
+                    answer = self._client.get_object(Bucket=self._bucket, Key=name, **options)
+                    return VersionedValue(answer["Body"].read(), answer["ETag"], answer["ETag"].strip('"'))
+                except self._client.exceptions.ClientError as error:
+                    if _get_error_code(error) in _NOT_FOUND_CODES:
+                        return None
+                    if _get_error_code(error) == "InvalidRange":  # the value is empty
+                        return VersionedValue(b"", "", "")
+                    raise
+                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    if attempt == _READ_ATTEMPTS:
+                        raise
+                attempt += 1
+                _wait_before(attempt)
 
     def _read_headers(self, name: str) -> HeadObjectOutputTypeDef | None:
         """Return the headers of the object `name`, or None if it does not exist."""
@@ -257,9 +270,12 @@ class S3Store(Store):
                 # The answer to If-Match on a deleted pointer is 404.
                 if code in _PRECONDITION_FAILED_CODES or (code in _NOT_FOUND_CODES and "IfMatch" in put.condition):
                     break
+                # A completion that is sent again after its answer was lost; nothing is there if the upload was aborted.
+                if code == _NO_UPLOAD_CODE and self._read_headers(put.name) is not None:
+                    break
                 if code not in _CONFLICT_CODES or attempt == _CONFLICT_ATTEMPTS:
                     raise
-                time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 (jitter, no secret)
+                _wait_before(attempt + 1)
         present = self._read_headers(put.name)
         is_ours = present is not None and present["Metadata"].get("write") == put.write_id
         return present["ETag"] if present is not None and is_ours else None
@@ -311,17 +327,12 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
     The endpoint must refuse the second of two puts with `If-None-Match: *` and a put with a stale `If-Match`, both with
     412, and accept a put with the present ETag. Otherwise raises `LakeError`.
     """
-    endpoint = client.meta.endpoint_url
+    endpoint, store = client.meta.endpoint_url, S3Store(client, bucket)
     name = f"{prefix.strip('/')}/.probe/{uuid.uuid4().hex}".lstrip("/")
 
     def put(data: bytes, condition: Mapping[str, Any]) -> str | None:
-        """Return the tag, or None if the condition was not met."""
-        try:
-            return client.put_object(Bucket=bucket, Key=name, Body=data, **condition)["ETag"]
-        except client.exceptions.ClientError as error:
-            if _get_error_code(error) in _PRECONDITION_FAILED_CODES:
-                return None
-            raise
+        """Return the tag, or None if the condition was not met; a lost answer counts as done."""
+        return store._put_with_retries(_ConditionalPut(name, condition, "no-cache"), io.BytesIO(data), None)
 
     with _translate_s3_errors(f"cannot test conditional writes in s3://{bucket}/{name} at {endpoint}"):
         tag = put(b"1", {"IfNoneMatch": "*"})
@@ -362,6 +373,11 @@ def _translate_s3_errors(failure: str) -> Iterator[None]:
             f"{failure}: {error}; check endpoint_url, region, credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID) "
             "and the network, then run the stage again"
         ) from error
+
+
+def _wait_before(attempt: int) -> None:
+    """Wait before an attempt, from the second one on: longer each time, and not as long as others do."""
+    time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2 ** (attempt - 1))  # noqa: S311 (jitter, no secret)
 
 
 def _get_error_code(error: ClientError) -> str:

@@ -151,6 +151,13 @@ def test_a_write_with_a_lost_answer_counts_as_done(store: S3Store) -> None:
         store.compare_and_set("loses-an-answer/pointer", b"1", None)
 
 
+def test_an_upload_that_is_completed_again_after_a_lost_answer_counts_as_done(store: S3Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (6 << 20))
+    assert store.put_if_absent("forgets-uploads", source) is True
+    assert store.read("forgets-uploads") == source.read_bytes()
+
+
 def test_only_uploads_that_were_begun_before_are_aborted(s3_client: S3Client) -> None:
     store, other = S3Store(s3_client, BUCKET, "unfinished/ours"), S3Store(s3_client, BUCKET, "unfinished/other")
     for name in ("unfinished/ours/objects/a", "unfinished/other/objects/b"):

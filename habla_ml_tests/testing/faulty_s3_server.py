@@ -9,6 +9,7 @@ request at a time, so that a conditional write is atomic, as on AWS.
 - bucket `forbids-delete`: 403 to each DELETE;
 - key with `answers-409-twice`: the first two conditional writes get 409;
 - key with `loses-an-answer`: the first write is stored but answered with 500;
+- key with `forgets-uploads`: the first completion of an upload in parts is done but answered with 500, the second with 404;
 - path `/.requests`: the number of requests of each kind since the last call, as JSON. A kind is a method, or `LIST`.
 """
 
@@ -70,6 +71,12 @@ class FaultyS3:
             if self._seen[path] == 1:
                 list(self._moto(environ, lambda *_: lambda _data: None))
                 return _send_error("500 Internal Server Error", "InternalError", start_response)
+        if "forgets-uploads" in path and method == "POST" and "uploadId" in environ["QUERY_STRING"]:
+            self._seen[path] += 1
+            if self._seen[path] > 1:
+                return _send_error("404 Not Found", "NoSuchUpload", start_response)
+            list(self._moto(environ, lambda *_: lambda _data: None))
+            return _send_error("500 Internal Server Error", "InternalError", start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
 
