@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line, print_rich_table
 
 account_app = typer.Typer(no_args_is_help=True, help="The accounts of the service's pages.")
 
@@ -23,7 +24,7 @@ def invite_command(
     from habla_ml.inbox.accounts import invite
     from habla_ml.inbox.database import open_database
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     code = invite(open_database(settings), right, datetime.now(UTC), timedelta(days=days))
     print_line(f"code: {code}")
     print_line(f"page: {settings.service.address}/join")
@@ -39,7 +40,7 @@ def list_command(profile: Profile = None) -> None:
     from habla_ml.inbox.database import open_database
 
     table = Table("name", "rights", "state")
-    for each in list_accounts(open_database(open_context(profile).settings)):
+    for each in list_accounts(open_database(open_deployment(profile).settings)):
         state = "active" if each.disabled_at is None else f"disabled since {each.disabled_at:%Y-%m-%d}"
         table.add_row(each.name, ", ".join(sorted(each.rights)), state)
     print_rich_table(table)
@@ -51,5 +52,5 @@ def disable_command(name: Annotated[str, typer.Argument(help="Name of the accoun
     from habla_ml.inbox.accounts import disable_account
     from habla_ml.inbox.database import open_database
 
-    disable_account(open_database(open_context(profile).settings), name, datetime.now(UTC))
+    disable_account(open_database(open_deployment(profile).settings), name, datetime.now(UTC))
     print_line(f"{name} cannot sign in any more")

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from habla_ml.cli.context import (
-    CommandContext,
-    Profile,
-    error_terminal,
-    open_context,
-    print_labelled,
-    print_line,
-    print_progress,
-)
+from habla_ml.api import Deployment, open_deployment
+from habla_ml.cli.context import Profile, error_terminal, print_labelled, print_line, print_progress
 from habla_ml.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -73,7 +66,7 @@ def create_backup_command(
     from habla_ml.backup.create import BackupRequest, create_backup
     from habla_ml.lake.factory import open_store
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     settings = context.settings
     request = BackupRequest(
         context.lake,
@@ -101,7 +94,7 @@ def list_backups_command(
     """List the backups in a folder or a bucket, the oldest first."""
     from habla_ml.backup.manifest import list_manifests
 
-    manifests = list_manifests(_open_backups(open_context(profile), target, endpoint_url, region))
+    manifests = list_manifests(_open_backups(open_deployment(profile), target, endpoint_url, region))
     if as_json:
         listed = [each.model_dump(mode="json", exclude={"pointers"}) for each in manifests]
         print_line(json.dumps(listed, ensure_ascii=False, indent=1))
@@ -131,7 +124,7 @@ def restore_command(
     from habla_ml.backup.restore import RestoreRequest, restore_backup
     from habla_ml.lake.factory import open_lake, open_store
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     settings = context.settings
     place = {"endpoint_url": settings.lake.endpoint_url or endpoint_url, "region": settings.lake.region or region}
     lake_settings = settings.lake.model_copy(update={"url": to, **place})
@@ -168,7 +161,7 @@ def fsck_command(
 
     Exits with 1 if something is missing or damaged.
     """
-    context = open_context(profile)
+    context = open_deployment(profile)
     backups = None if repair_from is None else _open_backups(context, repair_from, endpoint_url, region)
     found = _check_and_repair(context, deep=deep, backups=backups)
     if as_json:
@@ -179,7 +172,7 @@ def fsck_command(
         raise typer.Exit(1)
 
 
-def _check_and_repair(context: CommandContext, *, deep: bool, backups: Store | None) -> LakeCheck:
+def _check_and_repair(context: Deployment, *, deep: bool, backups: Store | None) -> LakeCheck:
     """Check the lake; with backups, repair and check again while that finds more to repair."""
     from habla_ml.integrity.check import LakeChecker
     from habla_ml.integrity.object_index import open_object_index
@@ -244,7 +237,7 @@ def _describe(manifest: BackupManifest) -> str:
     return f"{manifest.name}: {len(manifest.pointers):,} pointers, {size}{state}"
 
 
-def _open_backups(context: CommandContext, url: str, endpoint_url: str | None, region: str | None) -> Store:
+def _open_backups(context: Deployment, url: str, endpoint_url: str | None, region: str | None) -> Store:
     """Open the store of the backups, by default at the S3 endpoint of the lake."""
     from habla_ml.lake.factory import open_store
 
@@ -254,6 +247,6 @@ def _open_backups(context: CommandContext, url: str, endpoint_url: str | None, r
     )
 
 
-def _list_objects_of_settings(context: CommandContext) -> Mapping[str, str]:
+def _list_objects_of_settings(context: Deployment) -> Mapping[str, str]:
     accepted = context.settings.quality.accepted_snapshot
     return {"accepted_snapshot": accepted} if accepted else {}

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, open_context, print_labelled, print_line, terminal
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
 from habla_ml.tables import print_table
 
 
@@ -18,7 +19,7 @@ def cleanup_command(
     """Show what a cleanup would remove, and remove it with --delete."""
     from habla_ml.cleanup.run import clean_up, tabulate_groups
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     settings = context.settings
     report = clean_up(context.lake, context.release_store, settings, datetime.now(UTC), delete=delete)
     print_table(terminal, tabulate_groups(report.groups, settings.cleanup.grace_days))

@@ -1,4 +1,4 @@
-"""What every command shares: the profile option, the opened settings and lake, and plain output.
+"""What every command shares: the profile option and plain output.
 
 Texts can contain brackets and colons, as in `[risas]` or a path. The terminals print them as they are, without
 markup, emoji codes or line breaks, so that a printed path or command can be copied.
@@ -6,19 +6,12 @@ markup, emoji codes or line breaks, so that a printed path or command can be cop
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from habla_ml.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from habla_ml.lake import Lake, Store
 
 Profile = Annotated[
     str | None,
@@ -26,32 +19,6 @@ Profile = Annotated[
 ]
 terminal: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 error_terminal: Final = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class CommandContext:
-    """The deployment that a command works on; stores are opened at their first use."""
-
-    settings: Settings
-
-    @cached_property
-    def lake(self) -> Lake:
-        """The lake of the deployment."""
-        from habla_ml.lake.factory import open_lake
-
-        return open_lake(self.settings.lake, self.settings.work_folder / "cache")
-
-    @cached_property
-    def release_store(self) -> Store:
-        """The store of the releases."""
-        from habla_ml.lake.factory import open_store
-
-        return open_store(self.settings.release.store)
-
-
-def open_context(profile: str | None) -> CommandContext:
-    """Load the settings of a profile; raise `SettingsError` where they are wrong."""
-    return CommandContext(load_settings(profile))
 
 
 def print_line(text: str, style: str = "") -> None:

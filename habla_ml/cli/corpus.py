@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import Profile, open_context, print_labelled, print_line, print_rich_table, terminal
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_labelled, print_line, print_rich_table, terminal
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def import_command(
     """Import a complete folder of recordings, many days in parallel; run it again to resume."""
     from habla_ml.recordings.bulk_import import import_with_progress
 
-    done = import_with_progress(folder, open_context(profile).settings, processes, terminal, on)
+    done = import_with_progress(folder, open_deployment(profile).settings, processes, terminal, on)
     for skipped in done.skipped_sessions[:_MOST_SKIPPED_LINES]:
         print_labelled("skipped", f"{skipped.session} {skipped.reason}", style="yellow")
     for each in done.failed:
@@ -62,7 +63,7 @@ def export_dataset_command(
         raise InputError("give a folder to write to, or --push to send the dataset to the Hub, and not both")
     if push and written_as != "dataset":
         raise InputError(f"--push sends parquet files with a card, not --format {written_as}; leave --format out")
-    context = open_context(profile)
+    context = open_deployment(profile)
     lake = context.lake
     chosen = load_snapshot(lake, snapshot) if snapshot else load_latest_snapshot(lake)
     if folder is None:
@@ -98,7 +99,7 @@ def review_command(
     from habla_ml.annotation.review_queue import load_queue
     from habla_ml.annotation.sources.tables.review_table import write_review_tables
 
-    lake = open_context(profile).lake
+    lake = open_deployment(profile).lake
     queue = load_queue(lake)
     if queue is None:
         print_line("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
@@ -141,7 +142,7 @@ def conventions_diff(
     from habla_ml.corpus.conventions import load_conventions
     from habla_ml.corpus.conventions_diff import diff_conventions, format_diff
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     before, after = load_conventions(first), load_conventions(second)
     for line in format_diff(diff_conventions(context.lake, before, after, context.settings.corpus)):
         print_line(line)
@@ -154,6 +155,6 @@ def conventions_apply(profile: Profile = None) -> None:
     from habla_ml.defs.backfill import apply_conventions
     from habla_ml.defs.runs import open_dagster_instance
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     with open_dagster_instance() as instance:
         apply_conventions(build_definitions(context.settings), instance, context.lake, context.settings, print_line)

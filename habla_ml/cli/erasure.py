@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, open_context, print_labelled, print_line
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_labelled, print_line
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def erase_command(
     """
     from habla_ml.erasure.erase import erase, plan_erasure
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     settings, lake, now = context.settings, context.lake, datetime.now(UTC)
     if contributor is None:
         if not finish and deleted_on_hub is None:

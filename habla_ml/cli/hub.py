@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typer import Exit
 
-from habla_ml.cli.context import Profile, open_context, print_line
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line
 
 
 def hub_command(profile: Profile = None) -> None:
@@ -12,7 +13,7 @@ def hub_command(profile: Profile = None) -> None:
     from habla_ml.hub.repository import open_repository
     from habla_ml.training.start import list_hub_versions
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     name = settings.release.hub.repository
     if name is None:
         print_line("release.hub.repository is not set, so no version goes to the Hub (docs/hub.md)")

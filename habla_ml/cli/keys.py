@@ -8,7 +8,8 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import Profile, open_context, print_line, print_rich_table
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line, print_rich_table
 from habla_ml.errors import ReleaseError
 
 keys_app: Final = typer.Typer(no_args_is_help=True, help="Keys that sign releases, and the document that apps trust.")
@@ -19,7 +20,7 @@ def create_command(profile: Profile = None) -> None:
     """Make a root key and a release key, and store the first document of keys. The first release does the same."""
     from habla_ml.release.keys import open_signing
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     open_signing(context.settings, context.release_store, datetime.now(UTC))
     print_line(f"the keys are in {context.settings.keys_folder}; move root-*.pem to a stick, and keep two copies")
 
@@ -30,7 +31,7 @@ def list_command(profile: Profile = None) -> None:
     from habla_ml.release.keys import read_newest_keys
     from habla_ml.release.signing import list_key_ids
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     newest = read_newest_keys(context.release_store)
     if newest is None:
         print_line("there are no keys yet; `habla-ml keys create` makes them")
@@ -58,7 +59,7 @@ def rotate_command(
     from habla_ml.release.moves import renew_all_signatures
     from habla_ml.release.signing import generate_key, load_keys, save_key
 
-    context, now = open_context(profile), datetime.now(UTC)
+    context, now = open_deployment(profile), datetime.now(UTC)
     store, folder = context.release_store, context.settings.keys_folder
     roots, new = load_keys(folder, "root"), generate_key()
     load_keys(folder, "release")  # a damaged one is reported before anything changes
@@ -84,7 +85,7 @@ def revoke_command(
     from habla_ml.release.moves import renew_all_signatures
     from habla_ml.release.signing import load_keys
 
-    context, now = open_context(profile), datetime.now(UTC)
+    context, now = open_deployment(profile), datetime.now(UTC)
     store, folder = context.release_store, context.settings.keys_folder
     load_keys(folder, "release")  # a damaged one is reported before anything changes
     changed = change_keys(store, load_keys(folder, "root"), now, revoke=[key])
@@ -98,7 +99,7 @@ def renew_command(profile: Profile = None) -> None:
     from habla_ml.release.keys import change_keys
     from habla_ml.release.signing import load_keys
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     roots = load_keys(context.settings.keys_folder, "root")
     changed = change_keys(context.release_store, roots, datetime.now(UTC))
     print_line(

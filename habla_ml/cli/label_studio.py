@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from habla_ml.cli.context import CommandContext, Profile, open_context, print_labelled, print_line, terminal
+from habla_ml.api import Deployment, open_deployment
+from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
 from habla_ml.errors import CorpusError, ServiceError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def up(profile: Profile = None) -> None:
     """Start the embedded server (installed at the first call) and serve until Ctrl-C."""
     from habla_ml.annotation.sources.label_studio.server import install_server, resolve_server_config, run_server
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     config = resolve_server_config(settings)
     install_server(config.environment, print_line)
     print_line(f"starting Label Studio; its log is {config.log}")
@@ -85,15 +86,15 @@ def reconcile_command(profile: Profile = None) -> None:
 
 
 @contextmanager
-def _open_connection(profile: str | None) -> Iterator[tuple[CommandContext, LabelStudio]]:
+def _open_connection(profile: str | None) -> Iterator[tuple[Deployment, LabelStudio]]:
     from habla_ml.annotation.sources.label_studio.configured_server import connect
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     with connect(context.settings) as server:
         yield context, server
 
 
-def _find_project(context: CommandContext, server: LabelStudio) -> Project:
+def _find_project(context: Deployment, server: LabelStudio) -> Project:
     from habla_ml.annotation.sources.label_studio.project import find_project
 
     title = context.settings.annotation.label_studio.title
@@ -105,7 +106,7 @@ def _find_project(context: CommandContext, server: LabelStudio) -> Project:
     return project
 
 
-def _push_queue(context: CommandContext, server: LabelStudio, most: int | None = None) -> PushReport:
+def _push_queue(context: Deployment, server: LabelStudio, most: int | None = None) -> PushReport:
     from habla_ml.annotation.review_queue import load_queue
     from habla_ml.annotation.sources.label_studio.configured_server import push_queue
 

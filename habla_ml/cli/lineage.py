@@ -9,7 +9,8 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from habla_ml.cli.context import Profile, error_terminal, open_context, print_line, terminal
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, error_terminal, print_line, terminal
 
 if TYPE_CHECKING:
     from habla_ml.lineage.node import Detail, LineageNode
@@ -38,7 +39,7 @@ def lineage_command(
     from habla_ml.lineage.node import LineageBounds
     from habla_ml.lineage.trace import trace_lineage
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     bounds = LineageBounds(day, search_days, sessions, segments, copies)
     found = trace_lineage(context.lake, context.release_store, subject, bounds)
     if as_json:

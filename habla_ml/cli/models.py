@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from habla_ml.cli.context import Profile, open_context, print_line, print_progress, terminal
-from habla_ml.errors import ExportError, ReleaseError
+from habla_ml.api import export, open_deployment
+from habla_ml.cli.context import Profile, print_line, print_progress, terminal
+from habla_ml.errors import ReleaseError
 from habla_ml.tables import print_table
 
 
@@ -30,7 +31,7 @@ def compare_command(
     from habla_ml.evaluation.report.tables import build_scoreboard_table
     from habla_ml.evaluation.run import compare_models
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     speech, evaluation = compare_models(
         entrants, on, context.lake, context.settings, print_progress, measures_speed=measure_speed
     )
@@ -53,7 +54,7 @@ def override_command(
     from habla_ml.evaluation.promotion.rule import decide
     from habla_ml.release.override import sign_override
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     rule = partial(decide, settings=context.settings.promotion)
     try:
         signed = sign_override(context.lake, version, by, reason, datetime.now(UTC), rule)
@@ -84,7 +85,7 @@ def replicate_command(
     from habla_ml.defs.runs import open_dagster_instance
     from habla_ml.training.replicate_plans import plan_next_replicates, plan_subset_runs
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     settings, lake = context.settings, context.lake
     with open_dagster_instance() as instance:
         plans = plan_subset_runs(lake, version, percent, settings.work_folder) if percent else []
@@ -108,7 +109,7 @@ def advise_command(profile: Profile = None) -> None:
     from habla_ml.evaluation.report.tables import build_forecast_table
     from habla_ml.evaluation.run import advise_now
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     advice = advise_now(context.lake, context.settings, print_progress)
     print_line(advice.headline, style="bold")
     for each in advice.reasons:
@@ -134,23 +135,10 @@ def export_command(
     ] = None,
 ) -> None:
     """Convert a folder without a lake, as the export assets do, and print the measured parity."""
-    import tempfile
-
-    from habla_ml.export.registry import EXPORTERS, find_exporter
-    from habla_ml.settings.models import ExportSettings
-
-    exporter = find_exporter(to)
-    if exporter is None:
-        raise ExportError(f"format {to!r} is unknown; choose one of {', '.join(each.name for each in EXPORTERS)}")
-    if out.exists():
-        raise ExportError(f"{out} exists already and is not overwritten; give a new name")
-    options = exporter.build_options(ExportSettings(), quantisation, target)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.resolve().parent) as scratch:
-        converted = exporter.convert(checkpoint, Path(scratch), options, print_progress)
-        converted.path.rename(out)
+    converted = export(checkpoint, out, to, quantisation=quantisation, target=target, log=print_progress)
     for name, value in converted.details.get("parity", {}).items():
         print_line(f"{name}: {value:.4g}")
-    print_line(f"{exporter.title} in {options.quantisation}: {out.resolve()}")
+    print_line(f"{to}: {out.resolve()}")
 
 
 def complete_base_model_command(

@@ -11,7 +11,8 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from habla_ml.cli.context import Profile, open_context, print_line
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_shipped_dagster_config
 from habla_ml.project_files import find_shipped_root, write_project
 from habla_ml.settings import configs_folder
@@ -61,7 +62,7 @@ def dev_command(profile: Profile = None) -> None:
     from habla_ml.defs.future_ticks import reset_instance_ticks
     from habla_ml.process import run_until_one_ends
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     home = _find_dagster_home(settings.profile)
     home.mkdir(parents=True, exist_ok=True)
     root = configs_folder().parent

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import CommandContext, Profile, open_context, print_labelled, print_line, print_rich_table
+from habla_ml.api import Deployment, open_deployment
+from habla_ml.cli.context import Profile, print_labelled, print_line, print_rich_table
 
 if TYPE_CHECKING:
     from habla_ml.release.signing import Signing
@@ -44,7 +45,7 @@ def releases_command(
     from habla_ml.release.channel import read_channel
     from habla_ml.release.published import list_releases
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     name = channel or context.settings.release.channel
     table = Table("", "version", "model", "released", "archives")
     for each in list_releases(context.release_store, name):
@@ -62,7 +63,7 @@ def releases_command(
         raise typer.Exit(1)
 
 
-def _verify_releases(context: CommandContext, channel: str) -> bool:
+def _verify_releases(context: Deployment, channel: str) -> bool:
     """Print for each release whether all of its files are as published; return whether all of them are."""
     from habla_ml.errors import ReleaseError
     from habla_ml.release.channel import read_channel
@@ -93,7 +94,7 @@ def rollback_command(
     """
     from habla_ml.release.moves import rollback
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     name = channel or context.settings.release.channel
     moved = rollback(context.release_store, name, to, None, seen, _open_signing(context, unverified))
     print_line(f"{name} now points to {moved.version}")
@@ -111,7 +112,7 @@ def promote_command(
     from habla_ml.release.channel import Delivery
     from habla_ml.release.moves import promote
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     chosen = context.settings.release
     name = channel or chosen.channel
     delivery = Delivery(
@@ -133,7 +134,7 @@ def rollout_command(
     """Give the present release to another share of the devices. A larger share contains each smaller one."""
     from habla_ml.release.moves import change_delivery
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     name = channel or context.settings.release.channel
     moved = change_delivery(context.release_store, name, percent, critical, None, seen, _open_signing(context))
     print_line(f"{name} offers {moved.version} to {moved.rollout_percent} % of the devices")
@@ -143,7 +144,7 @@ def renew_command(unverified: Unverified = False, profile: Profile = None, chann
     """Renew the signature of a channel, so that apps go on installing its release."""
     from habla_ml.release.moves import renew_signature
 
-    context = open_context(profile)
+    context = open_deployment(profile)
     name = channel or context.settings.release.channel
     renewed = renew_signature(context.release_store, name, _open_signing(context, unverified))
     if renewed is None:
@@ -152,7 +153,7 @@ def renew_command(unverified: Unverified = False, profile: Profile = None, chann
         print_line(f"{name} is signed until {renewed.expires_at:%Y-%m-%d}")
 
 
-def _open_signing(context: CommandContext, unverified: bool = False) -> Signing:
+def _open_signing(context: Deployment, unverified: bool = False) -> Signing:
     from habla_ml.release.keys import open_signing
 
     signing = open_signing(context.settings, context.release_store, datetime.now(UTC))

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
-from habla_ml.cli.context import Profile, error_terminal, open_context, print_labelled, print_line, print_rich_table
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, error_terminal, print_labelled, print_line, print_rich_table
 
 device_app: Final = typer.Typer(no_args_is_help=True, help="Devices that send clips and corrections.")
 
@@ -20,7 +21,7 @@ def serve_command(profile: Profile = None) -> None:
     """Run the service that receives clips, corrections and consents, and shows the pages."""
     from habla_ml.service.server import PROFILE_VARIABLE, find_exposure_warnings, open_listener, run_server
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     service = settings.service
     if profile is not None:
         os.environ[PROFILE_VARIABLE] = profile
@@ -44,7 +45,7 @@ def enrol_command(
     from habla_ml.inbox.database import open_database
     from habla_ml.inbox.devices import create_enrolment_code
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     hours = settings.service.enrolment_code_hours
     database = open_database(settings)
     code = create_enrolment_code(database, label, datetime.now(UTC), timedelta(hours=hours))
@@ -59,7 +60,7 @@ def list_command(profile: Profile = None) -> None:
     from habla_ml.inbox.database import open_database
     from habla_ml.inbox.devices import list_devices
 
-    database, now = open_database(open_context(profile).settings), datetime.now(UTC)
+    database, now = open_database(open_deployment(profile).settings), datetime.now(UTC)
     # An id of 36 characters and two days fit into 80 columns only without lines between them.
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("device", no_wrap=True, min_width=_ID_LENGTH)
@@ -84,7 +85,7 @@ def revoke_command(
     from habla_ml.inbox.database import open_database
     from habla_ml.inbox.devices import revoke_device
 
-    database = open_database(open_context(profile).settings)
+    database = open_database(open_deployment(profile).settings)
     revoked = revoke_device(database, device_id, datetime.now(UTC))
     database.close()
     print_labelled("revoked", f"{revoked.device.label} ({device_id})")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, open_context, print_line
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line
 from habla_ml.cli.findings import measure_subjects, print_findings
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
@@ -37,7 +38,7 @@ def status_command(
     from habla_ml.monitoring.status.inputs import StatusInputs
     from habla_ml.monitoring.status.loop_status import read_loop_status
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     now = datetime.now(UTC)
     inputs = StatusInputs(
         settings,

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, open_context, print_line, print_progress
+from habla_ml.api import open_deployment
+from habla_ml.cli.context import Profile, print_line, print_progress
 from habla_ml.settings import save_settings
 
 train_app = typer.Typer(invoke_without_command=True)
@@ -35,7 +36,7 @@ def train_command(
     from habla_ml.training.launch.command import build_command
     from habla_ml.training.process import main
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     out = settings.work_folder / "training" / (version or "estimate")
     words = ["--settings", str(save_settings(settings, settings.work_folder / "settings")), "--out", str(out)]
     for name, value in (("--version", version), ("--snapshot", snapshot), ("--recipe", recipe)):
@@ -57,7 +58,7 @@ def bundle_command(
     from habla_ml.consent.admission import load_consents
     from habla_ml.training.bundle.create import create_bundle
 
-    opened = open_context(profile)
+    opened = open_deployment(profile)
     consents = load_consents(opened.settings, datetime.now(UTC))
     manifest = create_bundle(opened.lake, opened.settings, version, to, consents, print_progress)
     size_gb = sum(each.size_bytes for each in manifest.files.values()) / 1e9
@@ -73,7 +74,7 @@ def import_command(
     from habla_ml.consent.admission import load_consents
     from habla_ml.training.bundle.result import import_bundle
 
-    opened = open_context(profile)
+    opened = open_deployment(profile)
     consents = load_consents(opened.settings, datetime.now(UTC))
     record = import_bundle(opened.lake, opened.settings, folder, consents, print_progress)
     print_line(f"{record.version}: validation WER {record.best.wer:.1%} at step {record.best_step}")
@@ -92,7 +93,7 @@ def sweep_command(
     """Search recipe keys by many trainings on this machine, compared on the validation split; the same command resumes it."""
     from habla_ml.training.sweep.process import main
 
-    settings = open_context(profile).settings
+    settings = open_deployment(profile).settings
     words = ["--settings", str(save_settings(settings, settings.work_folder / "settings"))]
     for name, value in (("--recipe", recipe), ("--space", space), ("--snapshot", snapshot)):
         words += [] if value is None else [name, str(value)]

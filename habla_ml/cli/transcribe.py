@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from habla_ml.cli.context import CommandContext, Profile, error_terminal, open_context, print_line
-from habla_ml.errors import InputError, ReleaseError
+from habla_ml.api import open_deployment, transcribe
+from habla_ml.cli.context import Profile, error_terminal, print_line
+from habla_ml.errors import InputError
 from habla_ml.transcription.transcript_formats import TranscriptFormat, format_transcript
 
 if TYPE_CHECKING:
-    from habla_ml.transcription.transcribe_files import TranscriptionModel
     from habla_ml.transcription.transcript import Document
 
 
@@ -33,11 +33,8 @@ def transcribe_command(
     profile: Profile = None,
 ) -> None:
     """Transcribe audio files with the released model, or with another one."""
-    from habla_ml.transcription.transcribe_files import transcribe_files
-
-    context = open_context(profile)
+    deployment = open_deployment(profile)
     targets = _choose_targets(files, output, written_as)
-    chosen = _prepare_model(model, context, word_times)
     failed = 0
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_terminal, transient=True, disable=not error_terminal.is_terminal) as bar:
@@ -47,7 +44,16 @@ def transcribe_command(
             name = files[min(int(done), len(files) - 1)].name
             bar.update(task, completed=done, description=f"{name} ({min(int(done) + 1, len(files))}/{len(files)})")
 
-        for found in transcribe_files(files, chosen, context.lake, context.settings, report_progress, speaker):
+        transcripts = transcribe(
+            deployment,
+            files,
+            model,
+            word_times=word_times,
+            speaker=speaker,
+            progress=report_progress,
+            log=error_terminal.print,
+        )
+        for found in transcripts:
             if found.document is None:
                 failed += 1
                 error_terminal.print(f"error: {found.file}: {found.error}", style="red")
@@ -85,40 +91,3 @@ def _choose_targets(files: Sequence[Path], output: Path, written_as: str) -> dic
             )
         targets[file] = target
     return targets
-
-
-def _prepare_model(name: str | None, context: CommandContext, word_times: bool) -> TranscriptionModel:
-    from habla_ml.evaluation.comparison.model_spec import parse_model_spec
-    from habla_ml.evaluation.comparison.models_under_test import prepare_model
-    from habla_ml.transcription.transcribe_files import TranscriptionModel, enable_word_times
-
-    if name is None:
-        chosen = _find_released_model(context)
-    else:
-        spec = parse_model_spec(name, context.settings)
-        ready = prepare_model(spec, "compared", context.lake, context.settings, error_terminal.print)
-        chosen = TranscriptionModel(name, ready.artefact, ready.folder, spec.decoding)
-    return enable_word_times(chosen) if word_times else chosen
-
-
-def _find_released_model(context: CommandContext) -> TranscriptionModel:
-    from habla_ml.export.publish import checkout_artefact
-    from habla_ml.export.registry import SERVED
-    from habla_ml.lake import catalogue
-    from habla_ml.release.channel import read_channel
-    from habla_ml.transcription.serving_profiles import build_served_options
-    from habla_ml.transcription.transcribe_files import TranscriptionModel
-
-    settings, lake, channel = context.settings, context.lake, context.settings.release.channel
-    current = read_channel(context.release_store, channel).current
-    if current is None:
-        raise ReleaseError(f"channel {channel} has no release yet; release a model, or name one: --model base")
-    pointer = lake.read_pointer(catalogue.EXPORT.name(current.model_version, SERVED.name))
-    if pointer is None:
-        raise ReleaseError(
-            f"channel {channel} names {current.model_version}, and the lake has no CTranslate2 model of it; "
-            "materialise `ctranslate2_model` for it, or name another model with --model"
-        )
-    tree = str(pointer.value["tree"])
-    folder = checkout_artefact(lake, tree, settings.work_folder)
-    return TranscriptionModel(current.model_version, tree, folder, build_served_options(settings.evaluation))
