@@ -24,7 +24,8 @@ START_BYTES: Final = 64
 
 TEXT_COLUMNS: Final = frozenset({"text", "sentence", "machine_text", "seen_text", "hint", "reference", "hypothesis"})
 _QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
-_ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
+ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
+"""Column of a table → the field of `ErasureMatcher` with the ids to look for; the index has marks of these columns."""
 _MAX_NAME_CHARS: Final = 500
 _REMOVED: Final = object()
 
@@ -43,7 +44,7 @@ class ErasureMatcher:
     def find_erased_rows(self, table: pa.Table) -> pa.ChunkedArray | None:
         """Return a mask of the erased rows of a table; None if no column names segments or sounds."""
         found = None
-        for column, kind in _ID_COLUMNS.items():
+        for column, kind in ID_COLUMNS.items():
             if column in table.column_names:
                 erased = pa.array(sorted(getattr(self, kind)), pa.string())
                 mask = pc.is_in(table[column].cast(pa.string()), erased)
@@ -135,7 +136,7 @@ def read_json_value(lake: Lake, object_id: str, start: bytes | None = None) -> A
 
 
 def _list_id_columns(path: Path) -> list[str]:
-    return [name for name in pq.read_schema(path).names if name in _ID_COLUMNS]
+    return [name for name in pq.read_schema(path).names if name in ID_COLUMNS]
 
 
 def count_erased_rows(path: Path, matcher: ErasureMatcher) -> int:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from habla_ml.consent.register import Contributor, matches_any
-from habla_ml.erasure.matcher import START_BYTES, ErasureMatcher, is_html, is_parquet
+from habla_ml.erasure.matcher import ID_COLUMNS, START_BYTES, ErasureMatcher, is_html, is_parquet
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.lake.reachability import is_json
@@ -34,7 +34,7 @@ from habla_ml.names import canonical_name
 TABLE, JSON, PAGE, TEXT, BINARY, INDEX = "table", "json", "page", "text", "binary", "index"
 """Kinds of objects. A binary has a zero byte at its start; `index` is a part of this index."""
 
-_FORMAT: Final = f"habla_ml.table_index/1 unicode {unicodedata.unidata_version}"
+_FORMAT: Final = f"habla_ml.table_index/1 {','.join(sorted(ID_COLUMNS))} unicode {unicodedata.unidata_version}"
 """Names have other canonical forms, and so other marks, in another version of Unicode."""
 _MARK_BYTES: Final = 6
 _LARGE_BYTES: Final = 1 << 20
@@ -43,7 +43,6 @@ _SMALL_PART_BYTES: Final = 8 << 20
 """A smaller part is written again with the next change."""
 _MOST_BYTES_IN_MEMORY: Final = 64 << 20
 _ROWS_AT_ONCE: Final = 32
-_KEY_COLUMNS: Final = ("segment_id", "audio_sha256")
 _VOICE_COLUMNS: Final = ("session_id", "speaker")
 _SCHEMA: Final = pa.schema(
     [
@@ -271,8 +270,8 @@ def _read_object(lake: Lake, object_id: str, kind: str, *, is_large: bool) -> In
     if is_large and "audio" not in names:
         file = pq.ParquetFile(lake.fetch_path(object_id))
     keys, voices = set[str](), set[tuple[str, str]]()
-    for batch in file.iter_batches(columns=[each for each in (*_KEY_COLUMNS, *_VOICE_COLUMNS) if each in names]):
-        keys.update(*(filter(None, _read_texts(batch, name)) for name in _KEY_COLUMNS))
+    for batch in file.iter_batches(columns=[each for each in (*ID_COLUMNS, *_VOICE_COLUMNS) if each in names]):
+        keys.update(*(filter(None, _read_texts(batch, name)) for name in ID_COLUMNS))
         if "session_id" in names:
             sessions, speakers = (_read_texts(batch, name) for name in _VOICE_COLUMNS)
             voices.update((session or "", speaker or "") for session, speaker in zip(sessions, speakers, strict=True))
