@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -48,14 +47,9 @@ class SharedSentence:
     sealed: int = 0
 
 
-def find_shared_sentences(
-    lake: Lake, snapshot: Snapshot, most: int | None = None, work_folder: Path | None = None
-) -> tuple[SharedSentence, ...]:
-    """Return the sentences of train that a held-out split repeats, most frequently held out first; at most `most`.
-
-    The sentences are compared in a database below `work_folder`.
-    """
-    with open_database(work_folder) as database:
+def find_shared_sentences(lake: Lake, snapshot: Snapshot, most: int | None = None) -> tuple[SharedSentence, ...]:
+    """Return the sentences of train that a held-out split repeats, most frequently held out first; at most `most`."""
+    with open_database(lake.work_folder) as database:
         database.load(_LOAD, _read_plain_text(lake, snapshot), _SCHEMA)
         rows = database.fetch_rows(_FIND_SHARED, {"most": most})
     return tuple(SharedSentence(*row) for row in rows)

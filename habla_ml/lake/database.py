@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +15,8 @@ from habla_ml.scratch import make_scratch_folder
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY_LIMIT: Final = "1GiB"
-"""Memory for tables, hash tables and sorting. DuckDB took up to 1.2 GiB at this limit."""
+MEMORY_LIMIT: Final = "768MiB"
+"""Memory for tables, hash tables and sorting; DuckDB takes some more."""
 _THREADS: Final = 2
 _INPUT: Final = "batches"
 _READER_ROWS: Final = 65_536
@@ -69,8 +68,8 @@ class ScratchDatabase:
 
 
 @contextmanager
-def open_database(work_folder: Path | None = None) -> Iterator[ScratchDatabase]:
-    """Yield an empty database with a scratch folder below `work_folder` (None: in the system's temporary folder).
+def open_database(work_folder: Path | None) -> Iterator[ScratchDatabase]:
+    """Yield an empty database with a scratch folder below `work_folder`; None for one in memory alone.
 
     Raises:
         LakeError: Memory or the disk of the folder are full.
@@ -78,17 +77,17 @@ def open_database(work_folder: Path | None = None) -> Iterator[ScratchDatabase]:
     """
     import duckdb
 
-    parent = tempfile.TemporaryDirectory() if work_folder is None else make_scratch_folder(work_folder, "database")
-    with parent as folder:
+    with nullcontext() if work_folder is None else make_scratch_folder(work_folder, "database") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY_LIMIT,
-            "temp_directory": str(Path(folder) / "spilled"),
+            "temp_directory": "" if folder is None else str(folder / "spilled"),
             "threads": _THREADS,
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
-        with closing(duckdb.connect(str(Path(folder) / "tables.duckdb"), config=config)) as connection:
+        path = ":memory:" if folder is None else str(folder / "tables.duckdb")
+        with closing(duckdb.connect(path, config=config)) as connection:
             # In this order: the paths above cannot be set any more without external access.
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
@@ -97,6 +96,7 @@ def open_database(work_folder: Path | None = None) -> Iterator[ScratchDatabase]:
             try:
                 yield ScratchDatabase(connection)
             except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-                fault = f"cannot sort and join tables in {folder} with {MEMORY_LIMIT} of memory"
+                place = "" if folder is None else f" in {folder}"
+                fault = f"cannot sort and join tables{place} with {MEMORY_LIMIT} of memory"
                 reason = str(error).partition("\n")[0]
-                raise LakeError(f"{fault}: {reason}; free some space there, then run again") from error
+                raise LakeError(f"{fault}: {reason}; free some space, then run again") from error

@@ -86,6 +86,11 @@ class Lake:
         return self._store.url
 
     @property
+    def work_folder(self) -> Path:
+        """The folder with the cache, a local folder that can hold scratch files too."""
+        return self._cache.folder.parent
+
+    @property
     def cache_limit_bytes(self) -> int:
         """Most bytes of the cache."""
         return self._cache.limit_bytes

@@ -16,7 +16,6 @@ from habla_ml.corpus.speakers import find_enrolled_speakers
 from habla_ml.corpus.split_ledger import load_ledger
 from habla_ml.corpus.split_totals import HoursByName
 from habla_ml.lake import Lake, catalogue
-from habla_ml.lake.database import open_database
 from habla_ml.lake.shards import read_rows
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -48,8 +47,7 @@ def plan_splits(lake: Lake, settings: Settings) -> SplitPlan:
     if not set(speech["session_id"].to_pylist()) - known.keys():
         return SplitPlan(known, {each: split for each, split in known.items() if each not in ledger.groups})
     sessions = set(speech["session_id"].to_pylist())
-    with open_database(settings.work_folder) as database:
-        copies = find_names_of_copies(lake, [each.metadata for each in days], sessions, known, database)
+    copies = find_names_of_copies(lake, [each.metadata for each in days], sessions, known)
     speech = rename_sessions(speech, copies)
     labels = set(zip(speech["session_id"].to_pylist(), speech["speaker"].to_pylist(), strict=True))
     speakers = find_enrolled_speakers(sorted(labels), settings)

@@ -51,7 +51,7 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
                 "splits": _tabulate_splits(opened, snapshot),
                 "balance": describe_balance(opened, snapshot, settings.splits),
                 "people in several splits": len(snapshot.in_several_splits),
-                **_describe_overlaps(opened, snapshot, settings),
+                **_describe_overlaps(opened, snapshot),
                 **build_floor_metadata(opened, conventions),
                 "days": len(snapshot.corpus),
                 "snapshot": snapshot.id,
@@ -112,11 +112,11 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
     return table(rows, ["split", "segments", "hours", "share", *SPEAKER_COUNTS, "blind", "kept out", "left"])
 
 
-def _describe_overlaps(lake: "Lake", snapshot: "Snapshot", settings: Settings) -> dict[str, Any]:
+def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:
     from habla_ml.corpus.near_duplicates import read_dropped_copies
     from habla_ml.corpus.overlap import count_seen_sentences, find_shared_sentences
 
-    shared = find_shared_sentences(lake, snapshot, _ROWS_SHOWN, settings.work_folder)
+    shared = find_shared_sentences(lake, snapshot, _ROWS_SHOWN)
     seen, dropped = count_seen_sentences(lake, snapshot), read_dropped_copies(lake)
     columns: list[Any] = ["held_out", "train", "validation", "test", "sealed"]
     return {
