@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line, print_rich_table
+from habla_ml.cli.context import AsJson, Profile, print_json, print_line, print_rich_table
 
 account_app = typer.Typer(no_args_is_help=True, help="The accounts of the service's pages.")
 
@@ -34,13 +34,17 @@ def invite_command(
 
 
 @account_app.command("list")
-def list_command(profile: Profile = None) -> None:
+def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     """Print the accounts with their rights."""
     from habla_ml.inbox.accounts import list_accounts
     from habla_ml.inbox.database import open_database
 
+    accounts = list_accounts(open_database(open_deployment(profile).settings))
+    if as_json:
+        print_json([{"name": each.name, "rights": each.rights, "disabled_at": each.disabled_at} for each in accounts])
+        return
     table = Table("name", "rights", "state")
-    for each in list_accounts(open_database(open_deployment(profile).settings)):
+    for each in accounts:
         state = "active" if each.disabled_at is None else f"disabled since {each.disabled_at:%Y-%m-%d}"
         table.add_row(each.name, ", ".join(sorted(each.rights)), state)
     print_rich_table(table)

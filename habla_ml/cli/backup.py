@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from habla_ml.api import Deployment, open_deployment
-from habla_ml.cli.context import Profile, error_terminal, print_labelled, print_line, print_progress
+from habla_ml.cli.context import AsJson, Profile, error_terminal, print_json, print_labelled, print_line, print_progress
 from habla_ml.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def create_backup_command(
 @backup_app.command("list")
 def list_backups_command(
     target: Target,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     endpoint_url: EndpointUrl = None,
     region: Region = None,
     profile: Profile = None,
@@ -97,7 +96,7 @@ def list_backups_command(
     manifests = list_manifests(_open_backups(open_deployment(profile), target, endpoint_url, region))
     if as_json:
         listed = [each.model_dump(mode="json", exclude={"pointers"}) for each in manifests]
-        print_line(json.dumps(listed, ensure_ascii=False, indent=1))
+        print_json(listed)
         return
     for each in manifests:
         print_line(_describe(each))
@@ -152,7 +151,7 @@ def fsck_command(
     repair_from: Annotated[
         str | None, typer.Option("--repair-from", help="Backups to copy missing and damaged objects from.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     endpoint_url: EndpointUrl = None,
     region: Region = None,
     profile: Profile = None,
@@ -165,7 +164,7 @@ def fsck_command(
     backups = None if repair_from is None else _open_backups(context, repair_from, endpoint_url, region)
     found = _check_and_repair(context, deep=deep, backups=backups)
     if as_json:
-        print_line(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        print_json(found.to_json())
     else:
         _print_check(found, context.lake.url)
     if found.is_damaged:

@@ -6,6 +6,8 @@ markup, emoji codes or line breaks, so that a printed path or command can be cop
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from typing import Annotated, Final
 
 import typer
@@ -17,6 +19,7 @@ Profile = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="A profile in configs/ or a YAML file; default HABLA_PROFILE, else local."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 terminal: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 error_terminal: Final = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -34,6 +37,21 @@ def print_progress(text: str) -> None:
 def print_labelled(label: str, text: str, style: str = "yellow") -> None:
     """Print a line with a coloured label in front."""
     terminal.print(Text.assemble((label, style), " ", text))
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; times in ISO 8601, sets sorted."""
+    print_line(json.dumps(value, ensure_ascii=False, indent=1, default=_to_json))
+
+
+def _to_json(value: object) -> object:
+    return (
+        value.isoformat()
+        if isinstance(value, date)
+        else sorted(value)
+        if isinstance(value, (set, frozenset))
+        else str(value)
+    )
 
 
 def print_rich_table(table: Table) -> None:

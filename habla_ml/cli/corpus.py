@@ -1,4 +1,4 @@
-"""Commands about recordings and text: `import`, `export-dataset`, `review` and `conventions`."""
+"""Commands about recordings and text: `import`, `export-dataset` and `conventions`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_labelled, print_line, print_rich_table, terminal
+from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,38 +86,6 @@ def _push_snapshot(lake: Lake, snapshot: Snapshot, settings: Settings) -> None:
     pushed = push_snapshot(lake, snapshot, settings, load_consents(settings, datetime.now(UTC)), print_line)
     state = "pushed" if pushed.is_new else "already there"
     print_line(f"{url}: {pushed.tag} {state}, commit {pushed.commit}")
-
-
-def review_command(
-    most: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 40,
-    write: Annotated[Path | None, typer.Option(help="Write tables with clips to this folder instead.")] = None,
-    person: Annotated[list[str] | None, typer.Option(help="Who gets a table; repeat it for a second person.")] = None,
-    profile: Profile = None,
-) -> None:
-    """Show the review queue: which segments to annotate next, and why; or write it as tables to fill in."""
-    from habla_ml.annotation.review_queue import load_queue
-    from habla_ml.annotation.sources.tables.review_table import write_review_tables
-
-    lake = open_deployment(profile).lake
-    queue = load_queue(lake)
-    if queue is None:
-        print_line("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
-        return
-    if write is not None:
-        for name, rows in write_review_tables(lake, queue.items, person or ["1"], write).items():
-            print_line(f"{write / name}: {rows} rows; fill in the transcripts and add the folder to annotation.tables")
-        return
-    table = Table("segment", "speaker", "hint", "why", "seconds")
-    for each in queue.items[:most]:
-        why = "\n".join(each.reasons)
-        people = {0: "", 1: "(blind)", 2: "(blind, two people)"}[each.blind_people]
-        table.add_row(each.segment_id[:8], each.speaker, people or each.hint, why, f"{each.duration_s:.1f}")
-    print_rich_table(table)
-    print_line(
-        f"{min(most, len(queue.items))} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
-        f"{sum(each.is_random for each in queue.items)} drawn at random, {sum(each.is_blind for each in queue.items)} of "
-        f"them blind; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
-    )
 
 
 @conventions_app.command("check")

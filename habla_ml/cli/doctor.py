@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -12,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from habla_ml.cli.context import Profile, print_line
+from habla_ml.cli.context import AsJson, Profile, print_json, print_line
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
 from habla_ml.cli.findings import measure_subjects, print_findings, sort_by_health
 from habla_ml.errors import HablaError
@@ -51,7 +49,7 @@ _LEAST_FREE_GB = 10
 
 def doctor_command(
     profile: Profile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check what is installed, configured and missing: faults first, each with the next step.
 
@@ -60,7 +58,7 @@ def doctor_command(
     findings = sort_by_health(run_checks(profile))
     faults = sum(each.health == "wrong" for each in findings)
     if as_json:
-        print_line(json.dumps([asdict(each) for each in findings], ensure_ascii=False, indent=1))
+        print_json([asdict(each) for each in findings])
     else:
         print_findings(findings, measure_subjects(findings))
         print_line(f"\n{faults} to repair" if faults else "\nnothing to repair", "bold red" if faults else "bold green")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typer import Exit
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line
+from habla_ml.cli.context import AsJson, Profile, print_json, print_line
 
 
-def hub_command(profile: Profile = None) -> None:
+def hub_command(as_json: AsJson = False, profile: Profile = None) -> None:
     """List the versions in release.hub.repository with their commits, for `start` in a recipe."""
     from habla_ml.hub.repository import open_repository
     from habla_ml.training.start import list_hub_versions
@@ -20,6 +20,9 @@ def hub_command(profile: Profile = None) -> None:
         raise Exit(1)
     repository = open_repository(settings.release.hub, name)
     versions = list_hub_versions(repository)
+    if as_json:
+        print_json({"repository": repository.url, "versions": versions})
+        return
     print_line(f"{repository.url}: {len(versions)} versions")
     for version, commit in versions.items():
         print_line(f"{version}  {commit}")

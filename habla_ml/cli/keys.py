@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line, print_rich_table
+from habla_ml.cli.context import AsJson, Profile, print_json, print_line, print_rich_table
 from habla_ml.errors import ReleaseError
 
 keys_app: Final = typer.Typer(no_args_is_help=True, help="Keys that sign releases, and the document that apps trust.")
@@ -26,7 +26,7 @@ def create_command(profile: Profile = None) -> None:
 
 
 @keys_app.command("list")
-def list_command(profile: Profile = None) -> None:
+def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     """Print the keys that apps trust, and which of them are at hand."""
     from habla_ml.release.keys import read_newest_keys
     from habla_ml.release.signing import list_key_ids
@@ -34,14 +34,25 @@ def list_command(profile: Profile = None) -> None:
     context = open_deployment(profile)
     newest = read_newest_keys(context.release_store)
     if newest is None:
+        if as_json:
+            print_json([])
+            return
         print_line("there are no keys yet; `habla-ml keys create` makes them")
         return
     folder = context.settings.keys_folder
-    table = Table("key", "role", "private key")
+    rows = []
     for role, trusted in (("root", newest.keys.root_keys), ("release", newest.keys.release_keys)):
         held = list_key_ids(folder, "root" if role == "root" else "release")
-        for key_id in trusted:
-            table.add_row(key_id, role, "here" if key_id in held else "elsewhere")
+        rows += [
+            {"key": key_id, "role": role, "private_key": "here" if key_id in held else "elsewhere"}
+            for key_id in trusted
+        ]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("key", "role", "private key")
+    for row in rows:
+        table.add_row(*row.values())
     print_rich_table(table)
     print_line(f"version {newest.keys.version}, trusted until {newest.keys.expires:%Y-%m-%d}; folder {folder}")
 

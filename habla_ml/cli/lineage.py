@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -10,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, error_terminal, print_line, terminal
+from habla_ml.cli.context import AsJson, Profile, error_terminal, print_json, terminal
 
 if TYPE_CHECKING:
     from habla_ml.lineage.node import Detail, LineageNode
@@ -29,7 +28,7 @@ def lineage_command(
     ] = False,
     sessions: Annotated[int, typer.Option(min=0, help="Most sessions to list for each snapshot.")] = 50,
     search_days: Annotated[int, typer.Option(min=1, help="Most days to search, the newest first.")] = 400,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     profile: Profile = None,
 ) -> None:
     """Show every snapshot, version and release that used a recording, or what a version or a release came from.
@@ -43,7 +42,7 @@ def lineage_command(
     bounds = LineageBounds(day, search_days, sessions, segments, copies)
     found = trace_lineage(context.lake, context.release_store, subject, bounds)
     if as_json:
-        print_line(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        print_json(found.to_json())
         return
     for root in found.roots:
         # A line for each thing where another program reads it; otherwise lines are folded inside the tree.

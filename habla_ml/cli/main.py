@@ -13,7 +13,7 @@ from habla_ml.cli.accounts import account_app
 from habla_ml.cli.backup import backup_app, fsck_command, restore_command
 from habla_ml.cli.cleanup import cleanup_command
 from habla_ml.cli.context import error_terminal, terminal
-from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command, review_command
+from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command
 from habla_ml.cli.doctor import doctor_command
 from habla_ml.cli.erasure import erase_command
 from habla_ml.cli.hub import hub_command
@@ -37,6 +37,7 @@ from habla_ml.cli.releases import (
     rollback_command,
     rollout_command,
 )
+from habla_ml.cli.review import review_command
 from habla_ml.cli.service import device_app, serve_command
 from habla_ml.cli.status import status_command
 from habla_ml.cli.training import sweep_command, train_app
@@ -45,43 +46,44 @@ from habla_ml.cli.update_model import update_model_command
 from habla_ml.errors import HablaError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-app.add_typer(account_app, name="account")
-app.add_typer(backup_app, name="backup")
-app.add_typer(conventions_app, name="conventions")
-app.add_typer(device_app, name="device")
-app.add_typer(keys_app, name="keys")
-app.add_typer(label_studio_app, name="label-studio")
-app.add_typer(train_app, name="train")
+# In the order of the help: begin, data, models, releases, service, operation.
 app.command("init")(init_command)
 app.command("demo")(demo_command)
 app.command("dev")(dev_command)
-app.command("erase")(erase_command)
-app.command("fsck")(fsck_command)
-app.command("restore")(restore_command)
-app.command("gc")(cleanup_command)
-app.command("install-whisperx")(install_whisperx_command)
+app.command("doctor")(doctor_command)
+app.command("status")(status_command)
+app.command("import")(import_command)
+app.command("review")(review_command)
+app.add_typer(label_studio_app, name="label-studio")
+app.add_typer(conventions_app, name="conventions")
+app.command("export-dataset")(export_dataset_command)
+app.command("advise")(advise_command)
+app.add_typer(train_app, name="train")
+app.command("sweep")(sweep_command)
+app.command("repeat")(replicate_command)
 app.command("compare")(compare_command)
+app.command("transcribe")(transcribe_command)
 app.command("export")(export_command)
 app.command("complete-base-model")(complete_base_model_command)
 app.command("hub")(hub_command)
 app.command("override")(override_command)
-app.command("advise")(advise_command)
-app.command("repeat")(replicate_command)
-app.command("sweep")(sweep_command)
-app.command("transcribe")(transcribe_command)
-app.command("doctor")(doctor_command)
-app.command("serve")(serve_command)
-app.command("status")(status_command)
-app.command("import")(import_command)
-app.command("export-dataset")(export_dataset_command)
-app.command("review")(review_command)
-app.command("lineage")(lineage_command)
 app.command("releases")(releases_command)
-app.command("update-model")(update_model_command)
-app.command("rollback")(rollback_command)
 app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
 app.command("rollout")(rollout_command)
 app.command("renew")(renew_command)
+app.command("update-model")(update_model_command)
+app.add_typer(keys_app, name="keys")
+app.command("serve")(serve_command)
+app.add_typer(account_app, name="account")
+app.add_typer(device_app, name="device")
+app.command("lineage")(lineage_command)
+app.command("erase")(erase_command)
+app.add_typer(backup_app, name="backup")
+app.command("restore")(restore_command)
+app.command("fsck")(fsck_command)
+app.command("gc")(cleanup_command)
+app.command("install-whisperx")(install_whisperx_command)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -10,9 +10,13 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import Deployment, open_deployment
-from habla_ml.cli.context import Profile, print_labelled, print_line, print_rich_table
+from habla_ml.cli.context import AsJson, Profile, print_json, print_labelled, print_line, print_rich_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from habla_ml.release.channel import ChannelPointer
+    from habla_ml.release.published import PublishedRelease
     from habla_ml.release.signing import Signing
 
 Channel = Annotated[str | None, typer.Option(help="Default release.channel.")]
@@ -35,6 +39,7 @@ def releases_command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file of these releases, and compare it with its manifest.")
     ] = False,
+    as_json: AsJson = False,
     profile: Profile = None,
     channel: Channel = None,
 ) -> None:
@@ -47,20 +52,37 @@ def releases_command(
 
     context = open_deployment(profile)
     name = channel or context.settings.release.channel
+    releases = list_releases(context.release_store, name)
+    if as_json:
+        print_json([_describe(each) for each in releases])
+    else:
+        _print_releases(releases, read_channel(context.release_store, name).current, name)
+    if verify and not _verify_releases(context, name):
+        raise typer.Exit(1)
+
+
+def _describe(release: PublishedRelease) -> dict[str, object]:
+    return {
+        "version": release.version,
+        "model_version": release.model_version,
+        "released_at": release.released_at,
+        "is_current": release.is_current,
+        "archives": {platform: model.size_bytes for platform, model in release.models.items()},
+    }
+
+
+def _print_releases(releases: Iterable[PublishedRelease], current: ChannelPointer | None, name: str) -> None:
     table = Table("", "version", "model", "released", "archives")
-    for each in list_releases(context.release_store, name):
+    for each in releases:
         released = f"{each.released_at:%Y-%m-%dT%H:%M:%SZ}"
         archives = ", ".join(f"{platform} {model.size_bytes / 1e6:.1f} MB" for platform, model in each.models.items())
         table.add_row("→" if each.is_current else "", each.version, each.model_version, released, archives)
     print_rich_table(table)
-    current = read_channel(context.release_store, name).current
     if current is not None:
         until = f"{current.expires_at:%Y-%m-%d}"
         signed = f"signed until {until}" if current.signed else "not signed"
         share = f"{current.rollout_percent} % of the devices"
         print_line(f"{name} is at move {current.sequence} ({current.move}), for {share}, {signed}")
-    if verify and not _verify_releases(context, name):
-        raise typer.Exit(1)
 
 
 def _verify_releases(context: Deployment, channel: str) -> bool:

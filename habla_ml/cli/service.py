@@ -10,7 +10,15 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, error_terminal, print_labelled, print_line, print_rich_table
+from habla_ml.cli.context import (
+    AsJson,
+    Profile,
+    error_terminal,
+    print_json,
+    print_labelled,
+    print_line,
+    print_rich_table,
+)
 
 device_app: Final = typer.Typer(no_args_is_help=True, help="Devices that send clips and corrections.")
 
@@ -55,7 +63,7 @@ def enrol_command(
 
 
 @device_app.command("list")
-def list_command(profile: Profile = None) -> None:
+def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     """Print the devices, the oldest first."""
     from habla_ml.inbox.database import open_database
     from habla_ml.inbox.devices import list_devices
@@ -66,7 +74,23 @@ def list_command(profile: Profile = None) -> None:
     table.add_column("device", no_wrap=True, min_width=_ID_LENGTH)
     for title in ("label", "state", "expires", "last seen"):
         table.add_column(title, min_width=None if title == "label" else len("YYYY-MM-DD"))
-    for each in list_devices(database):
+    devices = list_devices(database)
+    if as_json:
+        database.close()
+        print_json(
+            [
+                {
+                    "device": each.device.device_id,
+                    "label": each.device.label,
+                    "state": each.describe_state(now),
+                    "expires_at": each.expires_at,
+                    "last_seen_at": each.last_seen_at,
+                }
+                for each in devices
+            ]
+        )
+        return
+    for each in devices:
         times = (each.expires_at, each.last_seen_at)
         table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *map(_show_time, times))
     database.close()

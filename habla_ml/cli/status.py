@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line
+from habla_ml.cli.context import AsJson, Profile, print_json, print_line
 from habla_ml.cli.findings import measure_subjects, print_findings
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 def status_command(
     profile: Profile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     metrics: Annotated[
         Path | None,
         typer.Option(help="Write metrics for Prometheus to this file, such as habla_ml.prom, and print nothing."),
@@ -52,7 +51,7 @@ def status_command(
         _write_metrics(metrics, status, inputs)
         return
     if as_json:
-        print_line(json.dumps(status.to_json(), ensure_ascii=False, indent=1))
+        print_json(status.to_json())
     else:
         _print_status(status, settings)
     if status.problems:

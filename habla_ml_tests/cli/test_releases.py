@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_person_who_saw_an_older_state_does_not_go_back_twice(
     assert "stable now points to 2026.11.21-v1" in command.run("rollback", "--seen", "4", "--to", "v1").out
     unknown = command.run("rollback", "--to", "v9")
     assert (unknown.code, "'v9' was never released on channel stable" in unknown.err) == (1, True)
+
+
+def test_listings_are_json_for_programs(command: CommandInProcess) -> None:
+    releases = json.loads(command.run("releases", "--json").out)
+    assert [(each["model_version"], each["is_current"]) for each in releases] == [
+        ("v3", True),
+        ("v2", False),
+        ("v1", False),
+    ]
+    assert releases[0]["released_at"] == NOON.isoformat()
+    keys = json.loads(command.run("keys", "list", "--json").out)
+    assert {each["role"] for each in keys} == {"root", "release"}
+    assert json.loads(command.run("device", "list", "--json").out) == []
+    assert json.loads(command.run("account", "list", "--json").out) == []
 
 
 def test_a_damaged_file_of_any_release_is_named(

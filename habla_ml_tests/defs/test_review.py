@@ -1,4 +1,7 @@
+import csv
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -40,9 +43,30 @@ def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     assert first.reasons[0] in shown["first items"]
     listed = run_habla_ml("review", "-p", profile, "--most", "1")
     assert listed.returncode == 0, listed.stderr
-    assert first.segment_id[:8] in listed.stdout
-    assert first.reasons[0] in listed.stdout
+    assert first.session_id in listed.stdout
     assert f"1 of {len(queue.items)} segments" in listed.stdout
+    assert "play and correct them at http://127.0.0.1:8787/correct" in listed.stdout
+    rows = json.loads(run_habla_ml("review", "-p", profile, "--json", "--language", "es").stdout)
+    assert [each["segment_id"] for each in rows] == [each.segment_id for each in queue.items]
+    assert any("al azar" in why for each in rows for why in each["why"])
+
+
+def test_a_playlist_has_the_recordings_and_a_table_all_segments(ingested):
+    profile = str(ingested.folder / "configs" / "test.yaml")
+    assert ingested.materialize("review_queue").success
+    items = load_queue(ingested.lake()).items
+    playlist, table = ingested.folder / "queue.m3u", ingested.folder / "queue.csv"
+    for target in (playlist, table):
+        done = run_habla_ml("review", "-p", profile, "--export", str(target))
+        assert done.returncode == 0, done.stderr
+    files = [Path(line) for line in playlist.read_text().splitlines() if not line.startswith("#")]
+    assert len(files) == len(items)
+    assert all(each.is_file() for each in files)
+    with table.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(each["session"], each["file"]) for each in rows] == [(each.parent.name, each.name) for each in files]
+    again = run_habla_ml("review", "-p", profile, "--export", str(table))
+    assert "is not overwritten" in again.stderr.replace("\n", " ")
 
 
 def test_the_same_queue_has_the_same_data_version(ingested):
