@@ -16,6 +16,7 @@ import typer
 
 from habla_ml.cli.context import AsJson, Profile, print_json, print_line
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
+from habla_ml.cli.extras import find_missing_extras, list_used_extras
 from habla_ml.cli.findings import measure_subjects, print_findings, sort_by_health
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
@@ -109,6 +110,10 @@ def _check_gpu() -> Finding:
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
+    used = list_used_extras(settings)
+    for extra in find_missing_extras(used):
+        next_step = f"run pip install 'habla-ml[{extra}]', or remove the key"
+        yield Finding(used[extra], "wrong", f"needs the extra {extra}, which is not installed", next_step)
     yield _check_recordings(settings)
     yield from _list_skipped_sessions(settings)
     for table in settings.annotation.tables:

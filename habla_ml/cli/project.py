@@ -14,6 +14,8 @@ from rich.console import Console
 from habla_ml.api import open_deployment
 from habla_ml.cli.context import Profile, print_line
 from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_shipped_dagster_config
+from habla_ml.cli.extras import DEMO_EXTRAS, find_missing_extras
+from habla_ml.errors import InputError
 from habla_ml.project_files import find_shipped_root, write_project
 from habla_ml.settings import configs_folder
 
@@ -47,6 +49,8 @@ def demo_command() -> None:
     """
     from habla_ml.demo.run_demo import run_demo
 
+    if missing := find_missing_extras(DEMO_EXTRAS):
+        raise InputError(f"the demo needs the extras {', '.join(missing)}; run pip install 'habla-ml[demo]'")
     if not (configs_folder() / f"{DEMO_PROFILE}.yaml").is_file() and "HABLA_CONFIGS" not in os.environ:
         write_project(DEMO_FOLDER)
         os.chdir(DEMO_FOLDER)
