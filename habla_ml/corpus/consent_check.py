@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 from habla_ml.annotation.event_log import load_events, read_event_table
 from habla_ml.consent.admission import Consents
 from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.corpus.snapshot import Snapshot, iterate_days
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake
 from habla_ml.lake.shards import iterate_batches, read_rows
-from habla_ml.lake.table import read_table
 
 
 def check_not_erased(lake: Lake, snapshot: Snapshot) -> None:
@@ -58,15 +57,11 @@ def check_consents(lake: Lake, snapshot: Snapshot, consents: Consents) -> None:
 def _list_labels(lake: Lake, snapshot: Snapshot) -> Iterator[tuple[str, str | None, str]]:
     """Yield session, label and id of each segment, once for each label that it has."""
     columns = ["segment_id", "session_id", "speaker"]
-    own = read_table(lake, snapshot.segments, columns)
-    tables = (
-        own,
-        *(read_rows(lake, each, columns) for each in snapshot.recordings.values()),
-        *(_read_named_speakers(lake, day, columns) for day in snapshot.recordings),
-    )
-    for table in tables:
-        rows = table.filter(pc.is_in(table["segment_id"], value_set=own["segment_id"])).to_pylist()
-        yield from ((row["session_id"], row["speaker"], row["segment_id"]) for row in rows)
+    for day, own in iterate_days(lake, snapshot, columns):
+        recorded = [read_rows(lake, snapshot.recordings[day], columns)] if day in snapshot.recordings else []
+        for table in (own, *recorded, _read_named_speakers(lake, day, columns)):
+            rows = table.filter(pc.is_in(table["segment_id"], value_set=own["segment_id"])).to_pylist()
+            yield from ((row["session_id"], row["speaker"], row["segment_id"]) for row in rows)
 
 
 def _read_named_speakers(lake: Lake, day: str, columns: list[str]) -> pa.Table:

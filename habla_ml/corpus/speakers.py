@@ -69,14 +69,16 @@ EnrolledSpeakers = Mapping[tuple[str, str], EnrolledPerson]
 def find_enrolled_speakers(labels: Iterable[tuple[str, str]], settings: Settings) -> EnrolledSpeakers:
     """Return the enrolled person of each session and label that has one."""
     speaker_map = load_speaker_map(settings.corpus.speakers)
-    found = ((pair, speaker_map.find_person(*pair) or _find_contributor(*pair)) for pair in labels)
-    return {pair: person for pair, person in found if person is not None}
-
-
-def _find_contributor(session: str, label: str) -> EnrolledPerson | None:
-    if not is_upload_session(session) or is_local_speaker_label(session, label):
-        return None
-    return EnrolledPerson(name=canonical_name(label), role="student", labels=(label,))
+    contributors: dict[str, EnrolledPerson] = {}
+    found: dict[tuple[str, str], EnrolledPerson] = {}
+    for session, label in labels:
+        if (person := speaker_map.find_person(session, label)) is not None:
+            found[session, label] = person
+        elif is_upload_session(session) and not is_local_speaker_label(session, label):
+            if label not in contributors:
+                contributors[label] = EnrolledPerson(name=canonical_name(label), role="student", labels=(label,))
+            found[session, label] = contributors[label]
+    return found
 
 
 def find_sessions_by_student(speakers: EnrolledSpeakers) -> dict[str, set[str]]:

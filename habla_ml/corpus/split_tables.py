@@ -9,9 +9,8 @@ Sounds and sentences are compared by a digest of 128 bits, so that 100 million o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import groupby
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +26,25 @@ from habla_ml.corpus.split_ledger import PINNED_SCHEMA
 from habla_ml.corpus.split_totals import HoursByName, select_splits
 from habla_ml.lake import Lake
 from habla_ml.lake.database import ScratchDatabase
-from habla_ml.lake.shards import iterate_batches
+from habla_ml.lake.shards import count_rows, iterate_batches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CORPUS_COLUMNS: Final = (
     *(name for name in SNAPSHOT_SCHEMA.names if name in CORPUS_SCHEMA.names),
-    *("annotated_at", "problem"),
+    "annotated_at",
+)
+_ORDER: Final = ("day", "session_id", "number", "file_name", "segment_id")
+_KEY_COLUMNS: Final = (*_ORDER, "problem")
+_KEY_SCHEMA: Final = pa.schema(
+    [*(CORPUS_SCHEMA.field(name).with_nullable(True) for name in _KEY_COLUMNS), ("row", pa.int64())]
 )
 _BATCH_SCHEMA: Final = pa.schema(
-    [*(CORPUS_SCHEMA.field(name).with_nullable(True) for name in _CORPUS_COLUMNS), ("plain_text", pa.string())]
+    [
+        *(CORPUS_SCHEMA.field(name).with_nullable(True) for name in _CORPUS_COLUMNS),
+        *(("plain_text", pa.string()), ("position", pa.int64())),
+    ]
 )
 _EARLIER_COLUMNS: Final = ("segment_id", "audio_sha256", "split")
 _EARLIER_SCHEMA: Final = pa.schema([*((name, pa.string()) for name in _EARLIER_COLUMNS), ("position", pa.int64())])
@@ -59,12 +69,12 @@ CREATE TABLE earlier (position BIGINT, segment UHUGEINT, audio_sha256 VARCHAR, s
 CREATE TABLE pinned (audio_sha256 VARCHAR, sound UHUGEINT, split split);
 CREATE TABLE people (name VARCHAR, speaker VARCHAR, person VARCHAR, role VARCHAR);
 """
+_SORT_ROWS: Final = f'SELECT "row" FROM batches WHERE problem IS NULL ORDER BY {", ".join(_ORDER)}'  # noqa: S608 (columns)
 _LOAD_SEGMENTS: Final = """
 INSERT INTO segments BY NAME
-SELECT $first + row_number() OVER (ORDER BY day, session_id, number, file_name, segment_id) - 1 AS position,
-    * EXCLUDE (problem, plain_text), md5_number(audio_sha256) AS sound, md5_number(plain_text) AS sentence_digest,
+SELECT * EXCLUDE (plain_text), md5_number(audio_sha256) AS sound, md5_number(plain_text) AS sentence_digest,
     segment_id IN (FROM chosen) AS is_chosen
-FROM batches WHERE problem IS NULL
+FROM batches
 """
 _VIEWS: Final = """
 CREATE TABLE chosen_sounds AS SELECT DISTINCT sound FROM segments WHERE is_chosen;
@@ -143,9 +153,9 @@ class SplitTables:
         ids = {"segment_id": pa.array(sorted(chosen), pa.string())}
         self.database.load_columns("INSERT INTO chosen FROM batches", ids)
         for group in _group_small_days(days):
-            batches = (_prepare(batch) for day in group for batch in iterate_corpus_batches(lake, day, _CORPUS_COLUMNS))
-            parameters = {"first": self._n_segments}
-            self._n_segments += self.database.load(_LOAD_SEGMENTS, batches, _BATCH_SCHEMA, parameters)
+            positions = self._find_positions(lake, group)
+            batches = _iterate_usable(_iterate_rows(lake, group, _CORPUS_COLUMNS), positions)
+            self._n_segments += self.database.load(_LOAD_SEGMENTS, batches, _BATCH_SCHEMA)
         self.database.run(_VIEWS)
         sql = "SELECT day, min(position), max(position) FROM segments GROUP BY day ORDER BY min(position)"
         self._days = {day: (first, last) for day, first, last in self.database.fetch_rows(sql)}
@@ -193,7 +203,8 @@ class SplitTables:
         """Load the segments of the previous snapshot, whose table is `table`."""
         sql = """INSERT INTO earlier SELECT position, md5_number(segment_id), audio_sha256, md5_number(audio_sha256), split
             FROM batches"""
-        self.database.load(sql, _number_rows(iterate_batches(lake, table, _EARLIER_COLUMNS)), _EARLIER_SCHEMA)
+        rows = iterate_batches(lake, table, _EARLIER_COLUMNS)
+        self.database.load(sql, _number_rows(rows, _EARLIER_SCHEMA), _EARLIER_SCHEMA)
 
     def pin_audio(self, known: Iterable[pa.RecordBatch]) -> None:
         """Pin the sounds of two splits, and those that left the corpus; `known` has those that were pinned before.
@@ -226,9 +237,12 @@ class SplitTables:
             WHERE position BETWEEN $first AND $last ORDER BY day, is_train, audio_sha256"""
         for first, last in self._find_ranges_of_days():
             rows = self.database.fetch_table(sql, {"first": first, "last": last})
-            columns = zip(*(rows[name].to_pylist() for name in ("day", "is_train", "audio_sha256")), strict=True)
-            for (day, is_train), group in groupby(columns, key=lambda each: each[:2]):
-                yield day, "train" if is_train else "held_out", [sound for _, _, sound in group]
+            groups = rows.group_by(["day", "is_train"], use_threads=False).aggregate([([], "count_all")])
+            start = 0
+            for each in groups.sort_by([("day", "ascending"), ("is_train", "ascending")]).to_pylist():
+                sounds = rows["audio_sha256"].slice(start, each["count_all"]).to_pylist()
+                yield each["day"], "train" if each["is_train"] else "held_out", sounds
+                start += each["count_all"]
 
     def find_sounds(self, day: str, side: Side) -> list[str]:
         """Return the sounds of a day and side, sorted."""
@@ -278,6 +292,14 @@ class SplitTables:
         """Return the segments of each split that `came` and that `left` since the previous snapshot, where there are some."""
         return {(split, change): count for split, change, count in self.database.fetch_rows(_COUNT_CHANGES)}
 
+    def _find_positions(self, lake: Lake, days: Collection[CorpusDay]) -> NDArray[np.int64]:
+        """Return the position of each row of the days, -1 for an unusable one."""
+        keys = _number_rows(_iterate_rows(lake, days, _KEY_COLUMNS), _KEY_SCHEMA)
+        order = self.database.query(_SORT_ROWS, keys, _KEY_SCHEMA)["row"].to_numpy()
+        positions = np.full(sum(count_rows(lake, day.parquet) for day in days), -1)
+        positions[order] = np.arange(self._n_segments, self._n_segments + len(order))
+        return positions
+
     def _keep_newest(self, keys: tuple[str, ...]) -> None:
         self.database.run(
             f"""
@@ -324,16 +346,28 @@ def _group_small_days(days: Iterable[CorpusDay]) -> Iterator[list[CorpusDay]]:
         yield waiting
 
 
-def _prepare(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns["plain_text"] = to_plain_text(batch["sentence"])
-    return pa.record_batch([columns[name] for name in _BATCH_SCHEMA.names], schema=_BATCH_SCHEMA)
+def _iterate_rows(lake: Lake, days: Iterable[CorpusDay], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for day in days:
+        yield from iterate_corpus_batches(lake, day, columns)
 
 
-def _number_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _iterate_usable(batches: Iterable[pa.RecordBatch], positions: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that have a position, with it and with their plain text."""
     first = 0
     for batch in batches:
-        columns = [batch[name].cast(pa.string()) for name in _EARLIER_COLUMNS]
-        positions = pa.array(np.arange(first, first + batch.num_rows))
-        yield pa.record_batch([*columns, positions], schema=_EARLIER_SCHEMA)
+        part = positions[first : first + batch.num_rows]
+        first += batch.num_rows
+        usable = batch.filter(pa.array(part >= 0))
+        columns: dict[str, Any] = dict(zip(usable.schema.names, usable.columns, strict=True))
+        columns |= {"plain_text": to_plain_text(usable["sentence"]), "position": pa.array(part[part >= 0])}
+        yield pa.record_batch([columns[name] for name in _BATCH_SCHEMA.names], schema=_BATCH_SCHEMA)
+
+
+def _number_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows with their number as the last column of the schema."""
+    first = 0
+    for batch in batches:
+        columns = [batch[field.name].cast(field.type) for field in list(schema)[:-1]]
+        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        yield pa.record_batch([*columns, numbers], schema=schema)
         first += batch.num_rows

@@ -6,6 +6,7 @@ comparison of digests. An erasure removes the rows of erased sounds, as in every
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from habla_ml.audio.fingerprint import FINGERPRINT_FORMAT, fingerprint
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.corpus.fingerprint_index import FingerprintSet
 from habla_ml.errors import PointerMovedError
-from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
+from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.shards import find_rows
 from habla_ml.lake.table import put_table, read_parquet
 
@@ -93,8 +94,17 @@ def store_fingerprints(
 
 
 def digest_sounds(sounds: Collection[str]) -> str:
-    """Return a digest of sounds whose fingerprints were compared; another kind of fingerprint changes it."""
-    return compute_digest([FINGERPRINT_FORMAT, sorted(sounds)])
+    """Return a digest of sounds whose fingerprints were compared; another kind of fingerprint changes it.
+
+    It is that of the JSON value `[kind of fingerprint, [sounds, sorted]]`.
+    """
+    ordered = sorted(sounds)
+    digest = hashlib.sha256(to_canonical_json([FINGERPRINT_FORMAT])[:-1] + b",[")
+    for first in range(0, len(ordered), _PART_ROWS):  # the JSON of a large day is not made at once
+        part = to_canonical_json(ordered[first : first + _PART_ROWS])[1:-1]
+        digest.update(b"," + part if first else part)
+    digest.update(b"]]")
+    return digest.hexdigest()
 
 
 def _complete_day(lake: Lake, day: str, recordings: str, sounds: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from habla_ml.scratch import make_scratch_folder
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY_LIMIT: Final = "768MiB"
+MEMORY_LIMIT: Final = "512MiB"
 """Memory for tables, hash tables and sorting; DuckDB takes some more."""
 _THREADS: Final = 2
 _INPUT: Final = "batches"
@@ -38,11 +38,16 @@ class ScratchDatabase:
     def load(self, sql: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, parameters: Parameters = ()) -> int:
         """Run a statement over a stream of rows, which it reads once as the table `batches`; return the rows it stored."""
         self._connection.register(_INPUT, pa.RecordBatchReader.from_batches(schema, batches))
-        try:
-            found = self._connection.execute(sql, parameters or None).fetchone()
-            return int(found[0]) if found else 0
-        finally:
-            self._connection.unregister(_INPUT)
+        found = self._connection.execute(sql, parameters or None).fetchone()
+        self._connection.unregister(_INPUT)  # after an error nothing works any more
+        return int(found[0]) if found else 0
+
+    def query(self, sql: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+        """Return the rows of a query over a stream of rows, which it reads once as the table `batches`."""
+        self._connection.register(_INPUT, pa.RecordBatchReader.from_batches(schema, batches))
+        found = self._connection.sql(sql).to_arrow_table()
+        self._connection.unregister(_INPUT)
+        return found
 
     def load_columns(self, sql: str, columns: Mapping[str, pa.Array]) -> None:
         """Run a statement over the table `batches` with these columns."""
