@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake
-from habla_ml.lake.database import ScratchDatabase, open_database
+from habla_ml.lake.database import ScratchDatabase, open_scratch_database
 from habla_ml.lake.shards import iterate_batches
 
 _COPIED_SHARE: Final = 0.5
@@ -39,7 +39,7 @@ def find_copied_sessions(
     `database` holds the sounds meanwhile; None for one in the lake's work folder.
     """
     joined: dict[str, list[str]] = {}
-    with open_database(lake.work_folder) if database is None else nullcontext(database) as opened:
+    with open_scratch_database(lake.work_folder) if database is None else nullcontext(database) as opened:
         for one, other in _find_copied_pairs(opened, lake, metadata, sessions):
             group, added = joined.setdefault(one, [one]), joined.setdefault(other, [other])
             if group is not added:
@@ -153,7 +153,7 @@ def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
         return rows
     ranked = rows.select([*{*keys, "annotated_at", "segment_id"}])
     ranked = ranked.append_column("position", pa.array(np.arange(rows.num_rows)))
-    with open_database(None) as database:
+    with open_scratch_database(None) as database:
         database.load("CREATE TABLE copies AS FROM batches", ranked.to_batches(), ranked.schema)
         found = database.fetch_table(
             f"SELECT first, newest FROM ({rank_copies('copies', keys)}) WHERE position = first ORDER BY first"  # noqa: S608

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from habla_ml.corpus.snapshot import Snapshot, Split
 from habla_ml.lake import Lake
-from habla_ml.lake.database import open_database
+from habla_ml.lake.database import open_scratch_database
 from habla_ml.lake.shards import iterate_batches
 
 _SCHEMA: Final = pa.schema([(name, pa.string()) for name in ("segment_id", "split", "plain_text")])
@@ -49,7 +49,7 @@ class SharedSentence:
 
 def find_shared_sentences(lake: Lake, snapshot: Snapshot, most: int | None = None) -> tuple[SharedSentence, ...]:
     """Return the sentences of train that a held-out split repeats, most frequently held out first; at most `most`."""
-    with open_database(lake.work_folder) as database:
+    with open_scratch_database(lake.work_folder) as database:
         database.load(_LOAD, _read_plain_text(lake, snapshot), _SCHEMA)
         rows = database.fetch_rows(_FIND_SHARED, {"most": most})
     return tuple(SharedSentence(*row) for row in rows)

@@ -41,7 +41,7 @@ from habla_ml.corpus.split_tables import SplitTables
 from habla_ml.corpus.split_totals import HoursByName, SplitTotals
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue
-from habla_ml.lake.database import open_database
+from habla_ml.lake.database import open_scratch_database
 from habla_ml.lake.shards import iterate_batches
 from habla_ml.lake.table import write_table
 from habla_ml.scratch import make_scratch_folder
@@ -76,7 +76,7 @@ def make_snapshot(lake: Lake, settings: Settings, conventions: Conventions) -> S
     latest = lake.read_pointer(catalogue.SPLITS)
     before = load_ledger(lake, pointer)
     recordings = {day.day: day.recordings for day in days}
-    with open_database(settings.work_folder) as database:
+    with open_scratch_database(settings.work_folder) as database:
         tables = SplitTables(database)
         _load_segments(lake, tables, days)
         before = replace(before, groups={**before.groups, **_bind_planned(lake, tables, before, settings.splits)})

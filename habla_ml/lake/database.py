@@ -73,7 +73,7 @@ class ScratchDatabase:
 
 
 @contextmanager
-def open_database(work_folder: Path | None) -> Iterator[ScratchDatabase]:
+def open_scratch_database(work_folder: Path | None) -> Iterator[ScratchDatabase]:
     """Yield an empty database with a scratch folder below `work_folder`; None for one in memory alone.
 
     Raises:
