@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,8 @@ from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from habla_ml.corpus.snapshot import Snapshot
     from habla_ml.lake import Lake
     from habla_ml.settings import Settings
@@ -46,8 +49,11 @@ def export_dataset_command(
     folder: Annotated[Path | None, typer.Argument(help="A folder that does not exist yet.")] = None,
     snapshot: Annotated[str | None, typer.Option(help="A snapshot's id; default the newest.")] = None,
     written_as: Annotated[
-        Literal["dataset", "parquet", "nemo"],
-        typer.Option("--format", help="A Hugging Face DatasetDict, parquet with FLAC bytes, or NeMo manifests."),
+        Literal["dataset", "arrays", "folder", "parquet", "nemo"],
+        typer.Option(
+            "--format",
+            help="A Hugging Face DatasetDict with FLAC or with arrays, an AudioFolder, parquet with FLAC, or NeMo manifests.",
+        ),
     ] = "dataset",
     push: Annotated[
         bool, typer.Option("--push", help="Send it to corpus.hub_dataset.repository instead, without names.")
@@ -55,7 +61,7 @@ def export_dataset_command(
     profile: Profile = None,
 ) -> None:
     """Write the open splits of a snapshot (audio and sentence) for a training script of your own."""
-    from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
+    from habla_ml.corpus.export import export_audio_folder, export_dataset, export_nemo, export_parquet
     from habla_ml.corpus.snapshot import OPEN_SPLITS, load_latest_snapshot, load_snapshot
 
     if (folder is None) is not push:
@@ -68,11 +74,14 @@ def export_dataset_command(
     if folder is None:
         _push_snapshot(lake, chosen, context.settings)
         return
-    export, usage = {
+    formats: dict[str, tuple[Callable[[Lake, Snapshot, Path], Path], str]] = {
         "dataset": (export_dataset, f"datasets.load_from_disk({str(folder)!r})"),
+        "arrays": (partial(export_dataset, as_arrays=True), f"datasets.load_from_disk({str(folder)!r})"),
+        "folder": (export_audio_folder, f"datasets.load_dataset('audiofolder', data_dir={str(folder)!r})"),
         "parquet": (export_parquet, f"datasets.load_dataset('parquet', data_dir={str(folder / 'data')!r})"),
         "nemo": (export_nemo, f"manifests such as {folder / 'train_manifest.json'}"),
-    }[written_as]
+    }
+    export, usage = formats[written_as]
     export(lake, chosen, folder)
     counts = ", ".join(f"{split} {chosen.counts[split]}" for split in OPEN_SPLITS)
     print_line(f"{folder}: {counts}; open it with {usage}")

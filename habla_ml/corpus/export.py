@@ -1,17 +1,18 @@
-"""Export of a snapshot to disk for other training scripts: Hugging Face `DatasetDict`, parquet or NeMo manifests.
+"""Export of a snapshot to disk for other training scripts: for `datasets`, NeMo and Lhotse, or plain files.
 
 The sealed share is never exported: a training or an evaluation outside would use it up.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,33 +38,35 @@ _SCHEMA: Final = pa.schema(
         ),
     ]
 )
+_DTYPES: Final = {pa.string(): "string", pa.float64(): "float64", pa.bool_(): "bool"}
+_COLUMNS: Final = {field.name: _DTYPES[field.type] for field in list(_SCHEMA)[1:]}
+"""Name → type in `datasets`, of all columns but the audio."""
 # `datasets` reads from this metadata that the struct is audio.
 _FEATURES: Final = {
     "info": {
         "features": {
             "audio": {"sampling_rate": SAMPLE_RATE, "_type": "Audio"},
-            **{
-                field.name: {"dtype": "float64" if field.type == pa.float64() else "string", "_type": "Value"}
-                for field in list(_SCHEMA)[1:]
-            },
+            **{name: {"dtype": dtype, "_type": "Value"} for name, dtype in _COLUMNS.items()},
         }
     }
 }
 
 
-def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
-    """Write `train`, `validation` and `test` with the columns `audio` and `sentence`; returns `folder`.
+def export_dataset(lake: Lake, snapshot: Snapshot, folder: Path, *, as_arrays: bool = False) -> Path:
+    """Write `train`, `validation` and `test` with audio, sentence, speaker and the other columns; returns `folder`.
 
-    `datasets.load_from_disk` opens it. Audio is stored as 16 kHz FLAC bytes; without torchcodec, read it with
-    `cast_column("audio", Audio(decode=False))`. Memory holds one batch; the folder appears complete or not at all.
+    `datasets.load_from_disk` opens it. Audio is 16 kHz FLAC bytes, which `datasets` decodes with torchcodec. With
+    `as_arrays` it is a list of float32 samples, eight times as large, which needs no decoder. Memory holds one batch; the
+    folder appears complete or not at all.
 
     Raises:
         CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
         LakeError: The folder cannot be written.
     """
-    from datasets import Audio, DatasetDict, Features, Value
+    from datasets import Audio, DatasetDict, Features, List, Value
 
-    features = Features({"audio": Audio(sampling_rate=SAMPLE_RATE), "sentence": Value("string")})
+    audio = List(Value("float32")) if as_arrays else Audio(sampling_rate=SAMPLE_RATE)
+    features = Features({"audio": audio, **{name: Value(dtype) for name, dtype in _COLUMNS.items()}})
     with _create_folder(folder) as drafts:
         splits = {split: _write_split(lake, snapshot, split, features, drafts) for split in OPEN_SPLITS}
         # By default `datasets` writes no shard for an empty split, and then cannot open its own output.
@@ -145,6 +148,30 @@ def export_nemo(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
     return folder
 
 
+def export_audio_folder(lake: Lake, snapshot: Snapshot, folder: Path) -> Path:
+    """Write `<split>/<segment>.flac` and `<split>/metadata.csv`; returns `folder`.
+
+    `datasets.load_dataset("audiofolder", data_dir=…)` opens it where torchcodec is installed. The folder appears complete or
+    not at all.
+
+    Raises:
+        CorpusError: The folder exists, or the snapshot names audio that is not in the lake.
+        LakeError: The folder cannot be written.
+    """
+    with _create_folder(folder) as drafts:
+        for split in (each for each in OPEN_SPLITS if snapshot.counts[each]):
+            part = drafts / "export" / split
+            part.mkdir(parents=True)
+            with (part / "metadata.csv").open("w", encoding="utf-8", newline="") as table:
+                writer = csv.writer(table, lineterminator="\n")
+                writer.writerow(["file_name", *_COLUMNS])
+                for each in read_utterances(lake, snapshot, split):
+                    name = f"{each.segment_id}.flac"
+                    (part / name).write_bytes(encode_flac(each.audio))
+                    writer.writerow([name, *(getattr(each, column) for column in _COLUMNS)])
+    return folder
+
+
 @contextmanager
 def _create_folder(folder: Path) -> Iterator[Path]:
     """Yield a scratch folder; its subfolder `export` becomes `folder` once it is complete."""
@@ -166,8 +193,12 @@ def _group_utterances(utterances: Iterator[Utterance]) -> Iterator[list[Utteranc
 
 
 def _make_table(batch: list[Utterance], schema: pa.Schema) -> pa.Table:
-    """Return utterances as a table whose first column is `audio`."""
-    audio = [{"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"} for each in batch]
+    """Return utterances as a table whose first column is `audio`: FLAC bytes, or samples where the schema has a list."""
+    audio: list[Any]
+    if pa.types.is_list(schema.field("audio").type):
+        audio = [each.audio for each in batch]
+    else:
+        audio = [{"bytes": encode_flac(each.audio), "path": f"{each.segment_id}.flac"} for each in batch]
     others = {name: [getattr(each, name) for each in batch] for name in schema.names[1:]}
     return pa.Table.from_pydict({"audio": audio, **others}, schema=schema)
 
@@ -177,7 +208,7 @@ def _write_split(lake: Lake, snapshot: Snapshot, split: OpenSplit, features: Fea
     from datasets.arrow_writer import ArrowWriter
 
     path = drafts / f"{split}.arrow"
-    # Write whole tables: encoding single examples of Audio needs torchcodec.
+    # Write whole tables: encoding single examples of Audio needs torchcodec, and arrays as lists would be slow.
     with ArrowWriter(path=str(path), features=features) as writer:
         for batch in _group_utterances(read_utterances(lake, snapshot, split)):
             writer.write_table(_make_table(batch, features.arrow_schema))

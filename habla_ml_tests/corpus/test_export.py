@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import soundfile
 
 from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
-from habla_ml.corpus.export import export_dataset, export_nemo, export_parquet
+from habla_ml.corpus.export import export_audio_folder, export_dataset, export_nemo, export_parquet
 from habla_ml.corpus.snapshot import OPEN_SPLITS, Snapshot, read_utterances
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
@@ -53,15 +54,42 @@ def test_the_dataset_opens_with_load_from_disk_and_holds_the_audio_bit_for_bit(t
     assert sorted(opened) == sorted(OPEN_SPLITS)
     for split in OPEN_SPLITS:
         part = opened[split]
-        assert part.column_names == ["audio", "sentence"]
+        assert part.column_names[:5] == ["audio", "sentence", "segment_id", "session_id", "speaker"]
         assert part.features["audio"].sampling_rate == 16_000
         undecoded = part.cast_column("audio", Audio(decode=False))
         for row, utterance in zip(undecoded, read_utterances(workspace.lake, snapshot, split), strict=True):
             samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
-            assert (row["sentence"], rate) == (utterance.sentence, 16_000)
+            assert (row["sentence"], row["speaker"], rate) == (utterance.sentence, utterance.speaker, 16_000)
             assert np.array_equal(samples, utterance.audio)
     assert sum(len(part) for part in opened.values()) == 10
     assert [path.name for path in folder.parent.iterdir()] == ["dataset"]
+
+
+def test_arrays_need_no_decoder(tmp_path: Path) -> None:
+    from datasets import load_from_disk
+
+    workspace, snapshot = make_corpus(tmp_path, 5)
+    opened = load_from_disk(export_dataset(workspace.lake, snapshot, tmp_path / "arrays", as_arrays=True))
+    for split in OPEN_SPLITS:
+        for row, utterance in zip(opened[split], read_utterances(workspace.lake, snapshot, split), strict=True):
+            assert np.array_equal(np.asarray(row["audio"], np.float32), utterance.audio)
+            assert (row["segment_id"], row["sentence"]) == (utterance.segment_id, utterance.sentence)
+
+
+def test_an_audio_folder_has_files_with_their_text_and_speakers(tmp_path: Path) -> None:
+    """`datasets` 5 opens it with torchcodec only, so the files are read directly."""
+    workspace, snapshot = make_corpus(tmp_path, 5)
+    folder = export_audio_folder(workspace.lake, snapshot, tmp_path / "folder")
+    for split in OPEN_SPLITS:
+        with (folder / split / "metadata.csv").open(encoding="utf-8", newline="") as table:
+            rows = {each["segment_id"]: each for each in csv.DictReader(table)}
+        assert len(list((folder / split).glob("*.flac"))) == len(rows)
+        for utterance in read_utterances(workspace.lake, snapshot, split):
+            row = rows.pop(utterance.segment_id)
+            samples, rate = soundfile.read(folder / split / row["file_name"], dtype="float32")
+            assert (row["sentence"], row["speaker"], rate) == (utterance.sentence, utterance.speaker, 16_000)
+            assert np.array_equal(samples, utterance.audio)
+        assert not rows
 
 
 def test_an_empty_split_is_exported_as_an_empty_split(tmp_path: Path) -> None:
