@@ -86,7 +86,8 @@ def test_reading_a_shard_fetches_a_range_of_its_object(
 ) -> None:
     client = new_client(s3_endpoint)
     lake = Lake(S3Store(client, BUCKET, f"tests/{uuid.uuid4().hex}"), tmp_path / "cache")
-    clips = open_stored(lake, publish_snapshot(lake, make_clips()), targets, tmp_path / "clips")
+    snapshot = publish_snapshot(lake, make_clips())
+    clips = open_stored(lake, snapshot, targets, tmp_path / "clips")
     requests, lengths = count_requests(client), []
     client.meta.events.register(
         "after-call.s3.GetObject", lambda parsed, **_: lengths.append(int(parsed["ContentLength"]))
@@ -98,7 +99,7 @@ def test_reading_a_shard_fetches_a_range_of_its_object(
     clips.audio(1)
     assert requests["GetObject"] == 2
     assert clips.stored is not None
-    assert list(lake.list_cached_ids()) == [str(clips.stored.shard_objects[0])]
+    assert set(lake.list_cached_ids()) == {snapshot.segments, str(clips.stored.shard_objects[0])}
 
 
 def test_a_damaged_shard_is_made_again(targets: TargetEncoder, tmp_path: Path) -> None:

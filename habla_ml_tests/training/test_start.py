@@ -13,6 +13,7 @@ from habla_ml.cli.doctor import run_checks
 from habla_ml.cli.main import app
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.erasure.contributor_data import ContributorData, find_affected_versions
+from habla_ml.erasure.table_index import load_index
 from habla_ml.errors import ServiceError, SettingsError, TrainingError
 from habla_ml.hub.repository import open_repository
 from habla_ml.lake import DirectoryStore, Lake, catalogue
@@ -209,7 +210,7 @@ def test_a_withdrawn_voice_is_in_the_versions_that_continue_from_its_own(lake: L
     segment = next(each.segment_id for each in make_clips() if each.split == "train")
 
     data = ContributorData({segment: 1.0}, frozenset(), {}, (), frozenset())
-    assert find_affected_versions(lake, data).trained == ("v1", "v2", "v3")
+    assert find_affected_versions(lake, data, load_index(lake)).trained == ("v1", "v2", "v3")
 
 
 def test_the_command_lists_versions_with_their_commits(

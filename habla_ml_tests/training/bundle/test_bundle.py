@@ -207,7 +207,9 @@ def test_an_erased_voice_keeps_the_result_out(trained: tuple[BundledDeployment, 
     with pytest.raises(CorpusError, match="1 segments of a voice that is erased"):
         import_bundle(lake, settings, result, here.consents(), lambda _: None)
     present = frozenset(lake.list_object_ids())
-    moved = PointerRewriter(lake, ErasureMatcher(segments, sounds), frozenset(), settings, present).rewrite_all()
+    moved = PointerRewriter(
+        lake, ErasureMatcher(segments, sounds), frozenset(), settings, present, frozenset()
+    ).rewrite_all()
     assert catalogue.PLAN.name("v1") in moved
     with pytest.raises(TrainingError, match="a voice in the bundle was erased since"):
         import_bundle(lake, settings, result, here.consents(), lambda _: None)
