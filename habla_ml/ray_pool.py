@@ -7,6 +7,7 @@ project, and no file of the caller. A batch whose process or machine is lost run
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import threading
@@ -64,6 +65,8 @@ def connect(settings: RaySettings) -> bool:
         SettingsError: Ray is not installed.
         ServiceError: The cluster cannot be reached, or has another version of Python or Ray.
     """
+    # This process starts others, such as a decoder; gRPC's handlers of a fork can disturb them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         import ray
     except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, 
 from habla_ml_tests.testing.ray_cluster import RayCluster
 from habla_ml_tests.testing.s3_clients import CREDENTIALS, serve_s3
 
+# Ray's and Dagster's gRPC would run handlers in each child that a test starts; it reads this when it is first used.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # The time of an example depends on the load of the machine, so no example has a deadline.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")

@@ -109,9 +109,19 @@ class PostgresServer:
             file.write(configuration)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """Start the server on its files; try twice, since a child of a process with Ray's threads was lost once."""
+        process = self._spawn()
+        if not self._is_ready(process):
+            process.kill()
+            process.communicate()
+            process = self._spawn()
+            assert self._is_ready(process), f"PostgreSQL does not start twice: {self.read_log() or 'no log'}"
+        return process
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
         command = [str(self._programs / "postgres"), "-D", str(self.data_folder)]
         with (self._folder / "log").open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 ["/bin/sh", "-c", _UNTIL_INPUT_ENDS, "sh", *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -119,15 +129,18 @@ class PostgresServer:
                 cwd=self._folder,
                 **self._identity,
             )
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until the server accepts connections; return False if its process ended or it took too long."""
         deadline = time.monotonic() + _START_S
-        while True:
+        while process.poll() is None and time.monotonic() < deadline:
             try:
                 self.connect().close()
             except psycopg.OperationalError:
-                assert time.monotonic() < deadline, self.read_log()
                 time.sleep(0.05)
             else:
-                return process
+                return True
+        return False
 
     def _end(self) -> None:
         self._process.communicate(timeout=_START_S)
