@@ -35,7 +35,8 @@ class DeployedHost:
         self._folder, self._secrets, self._replaced = folder, secrets, replaced
         self._variables = {
             **variables,
-            "PATH": os.environ["PATH"],
+            # A command of the docs names `dagster` alone, as in a shell with the environment activated.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DAGSTER_HOME": str(folder / "dagster_home"),
             "HABLA_CONFIGS": str(folder / "configs"),
         }
