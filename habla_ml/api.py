@@ -1,11 +1,6 @@
-"""The stable Python interface. Its names and meanings change with a major version only; other modules change at any time.
+"""The stable Python interface: open a deployment, transcribe, evaluate, export. `docs/python_api.md` has an example.
 
-from habla_ml.api import evaluate, export, open_deployment, transcribe
-
-school = open_deployment("local")
-for found in transcribe(school, [Path("lesson.m4a")]):
-print(found.document or found.error)
-print(evaluate(["hola niños"], ["hola niño"]).wer)
+Its names and meanings change with a major version only; other modules change at any time.
 """
 
 from __future__ import annotations
@@ -153,7 +148,7 @@ def evaluate(
             counts each text as a recording of its own, which gives an interval that is too short for real lessons.
 
     Raises:
-        EvaluationError: The lists differ in length.
+        EvaluationError: The lists are empty or differ in length.
     """
     from habla_ml.evaluation.scoring.alignment import check_equal_lengths, score_utterances, sum_counts
     from habla_ml.evaluation.scoring.normalisation import normalise_spanish

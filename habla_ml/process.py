@@ -22,6 +22,7 @@ _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
 _PARENT_POLL_S = 1.0
 _CHILD_POLL_S = 0.2
+_STOP_S = 60.0
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -55,6 +56,7 @@ def _watch_parent(parent_pid: int) -> None:
 def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path) -> int:
     """Run programs in a folder until one of them ends, or this process gets SIGINT or SIGTERM; then end all.
 
+    A program that does not end within a minute is killed.
     Each program has its own session, so that Ctrl+C in a terminal reaches it once. If this process is killed, Linux kills
     them.
 
@@ -79,7 +81,11 @@ def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path) -> int:
         if each.poll() is None:
             each.send_signal(signal.SIGINT)
     for each in running:
-        each.wait()
+        try:
+            each.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            each.kill()
+            each.wait()
     return 0 if ended is None else ended.returncode
 
 

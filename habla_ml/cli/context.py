@@ -45,13 +45,9 @@ def print_json(value: object) -> None:
 
 
 def _to_json(value: object) -> object:
-    return (
-        value.isoformat()
-        if isinstance(value, date)
-        else sorted(value)
-        if isinstance(value, (set, frozenset))
-        else str(value)
-    )
+    if isinstance(value, date):
+        return value.isoformat()
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def print_rich_table(table: Table) -> None:

@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -131,7 +132,7 @@ class FaultyNetwork:
         return self._plans[-1][0]
 
 
-class _FaultyProxy:
+class _FaultyProxy(ABC):
     """Listens on a port of this machine until its `with` block ends."""
 
     def __init__(self, target: tuple[str, int], plan: FaultPlan) -> None:
@@ -165,8 +166,9 @@ class _FaultyProxy:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._serve(client)
 
+    @abstractmethod
     def _serve(self, client: socket.socket) -> None:
-        raise NotImplementedError
+        """Pass on what a client sends, with or without a fault."""
 
     def _connect(self) -> socket.socket:
         server = socket.create_connection(self._target)
