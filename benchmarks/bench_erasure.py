@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from synthetic_corpus import CONVENTIONS_FOLDER, settings_of
+from synthetic_corpus import CONVENTIONS_FOLDER, make_segment, settings_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -33,7 +33,7 @@ from habla_ml.erasure.contributor_data import find_withdrawn_days
 from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.lake import Lake
 from habla_ml.recordings.days import publish_day
-from habla_ml.recordings.segments import RecordedSegment, segment_id
+from habla_ml.recordings.segments import RecordedSegment
 from habla_ml.settings import Settings
 from habla_ml_tests.testing.counting_store import CountingStore
 
@@ -49,26 +49,8 @@ def make_segments(day: str, sessions: int, segments: int, audio_bytes: int) -> I
         name = f"clase{session:03d}_{day.replace('-', '')}_090000"
         for number in range(segments):
             audio = rng.bytes(audio_bytes)
-            yield RecordedSegment(
-                segment_id=segment_id("habla", name, str(number)),
-                session_id=name,
-                speaker=f"c-{day}" if session == 0 else f"Speaker {number % 3}",
-                duration_s=3.0,
-                loudness_dbfs=-20.0,
-                audio_sha256=audio[:32].hex(),
-                source="habla",
-                day=day,
-                file_name=str(number),
-                number=number,
-                recorded_at=None,
-                audio=audio,
-                peak_dbfs=-3.0,
-                clipped_share=0.0,
-                direction=None,
-                machine_text="hola",
-                machine_confidence=0.5,
-                asr_status=None,
-            )
+            speaker = f"c-{day}" if session == 0 else f"Speaker {number % 3}"
+            yield make_segment("habla", name, day, number, speaker, audio)
 
 
 def write_lake(lake: Lake, settings: Settings, options: argparse.Namespace) -> list[str]:

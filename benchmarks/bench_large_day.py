@@ -19,11 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from synthetic_corpus import make_segment
 
 from habla_ml.lake import DirectoryStore, Lake
 from habla_ml.lake.shards import load_shards
 from habla_ml.recordings.day_tables import SHARD_SIZES, DayTables, ShardSizes, write_day
-from habla_ml.recordings.segments import RecordedSegment, segment_id
+from habla_ml.recordings.segments import RecordedSegment
 
 REAL_AUDIO_BYTES = 30_000
 SESSION_SEGMENTS = 12
@@ -40,26 +41,7 @@ def generate_hour(hour: int, sessions: int, audio_bytes: int) -> Iterator[Record
         first = 0 if name.startswith(f"{hour:02d}") else SESSION_SEGMENTS
         for number in range(first, first + SESSION_SEGMENTS):
             audio = rng.bytes(audio_bytes)
-            yield RecordedSegment(
-                segment_id=segment_id("uploads", name, str(number)),
-                session_id=name,
-                speaker="student-1",
-                duration_s=3.0,
-                loudness_dbfs=-20.0,
-                audio_sha256=audio[:32].hex(),
-                source="uploads",
-                day="2026-02-16",
-                file_name=str(number),
-                number=number,
-                recorded_at=None,
-                audio=audio,
-                peak_dbfs=-3.0,
-                clipped_share=0.0,
-                direction=None,
-                machine_text=None,
-                machine_confidence=None,
-                asr_status=None,
-            )
+            yield make_segment("uploads", name, "2026-02-16", number, "student-1", audio)
 
 
 def measure(folder: Path, segments: int, audio_bytes: int, sizes: ShardSizes) -> list[tuple[int, float, int, int]]:

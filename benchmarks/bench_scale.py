@@ -12,7 +12,6 @@ to the largest: 1 is in proportion to the segments, 0 does not grow. The bounds 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
+from growth import compute_slope, read_peak_mib
 from synthetic_corpus import CONVENTIONS_FOLDER, CorpusShape, open_lake, settings_of, write_corpus
 
 from habla_ml.corpus.agreement import measure_agreement
@@ -44,7 +44,6 @@ CONVENTIONS = "orthographic-v4.yaml"
 BOUND_S = 60.0
 MAX_SLOPE = 1.1
 FLOOR_S = 0.05
-"""A shorter time counts as this one, since its noise would be a slope."""
 
 
 def import_only(root: Path) -> str:
@@ -132,10 +131,7 @@ def measure_step(step: Callable[[Path], str], root: Path) -> tuple[float, float,
     started = time.perf_counter()
     summary = step(root)
     took = time.perf_counter() - started
-    status = Path("/proc/self/status").read_text("ascii")
-    # Not ru_maxrss: a child starts with the value of its parent.
-    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
-    return took, peak_kib / 1024, summary
+    return took, read_peak_mib(), summary
 
 
 def measure_size(shape: CorpusShape, only: list[str]) -> dict[str, tuple[float, float]]:
@@ -180,9 +176,9 @@ def main() -> int:
     if first != last:
         for step, (took, mib) in found[last].items():
             before = found[first][step]
-            grown = math.log(last / first)
-            slope = math.log(max(took, FLOOR_S) / max(before[0], FLOOR_S)) / grown
-            print(f"{step:<12} slope of time {slope:5.2f}, of memory {math.log(mib / before[1]) / grown:5.2f}")
+            slope = compute_slope((first, last), (before[0], took), FLOOR_S)
+            of_memory = compute_slope((first, last), (before[1], mib))
+            print(f"{step:<12} slope of time {slope:5.2f}, of memory {of_memory:5.2f}")
             missed += [step] if slope > MAX_SLOPE else []
     print(f"above a bound: {', '.join(missed)}" if missed else "all steps are within their bounds")
     return 1 if missed else 0

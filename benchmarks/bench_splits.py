@@ -12,7 +12,6 @@ balanced hours and publication.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from growth import compute_slope, read_peak_mib
 from synthetic_corpus import CONVENTIONS_FOLDER, open_lake, settings_of
 from synthetic_text import TextShape, write_text
 
@@ -68,9 +68,7 @@ def measure(root: Path) -> Measurement:
         is_done.set()
         watcher.join()
     took_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
-    # Not ru_maxrss: a child starts with the value of its parent.
-    peak_kib = int(Path("/proc/self/status").read_text("ascii").partition("VmHWM:")[2].split()[0])
-    return Measurement(took_s, cpu_s, peak_kib / 1024, max(scratch_bytes) / 1e6, made.id)
+    return Measurement(took_s, cpu_s, read_peak_mib(), max(scratch_bytes) / 1e6, made.id)
 
 
 def measure_size(shape: TextShape) -> Measurement:
@@ -125,8 +123,9 @@ def main() -> int:
     last = found[-1]
     is_within = last.peak_mib <= BOUND_MIB and last.cpu_s <= BOUND_CPU_S * shapes[-1].segments / 1e6
     if len(found) > 1:
-        grown = math.log(shapes[-1].segments / shapes[0].segments)
-        slopes = [math.log(getattr(last, name) / getattr(found[0], name)) / grown for name in ("cpu_s", "peak_mib")]
+        sizes = shapes[0].segments, shapes[-1].segments
+        costs = (found[0].cpu_s, last.cpu_s), (found[0].peak_mib, last.peak_mib)
+        slopes = [compute_slope(sizes, each) for each in costs]
         print(f"slope of CPU time {slopes[0]:.2f}, of memory {slopes[1]:.2f}")
         is_within &= max(slopes) <= MAX_SLOPE
     print(f"pandas shuffle of {shapes[-1].segments:,} segments: {measure_peer(shapes[-1]):.2f} s")

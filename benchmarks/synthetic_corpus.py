@@ -19,7 +19,13 @@ from habla_ml.annotation.events import AnnotationEvent
 from habla_ml.corpus.stored_fingerprints import store_fingerprints
 from habla_ml.demo.grammar import SpeechRegister, generate_sentence
 from habla_ml.lake import DirectoryStore, Lake, catalogue
-from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA
+from habla_ml.recordings.segments import (
+    ROW_GROUP_SIZE,
+    SEGMENT_METADATA_SCHEMA,
+    SEGMENT_SCHEMA,
+    RecordedSegment,
+    segment_id,
+)
 from habla_ml.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +78,29 @@ def put_table(lake: Lake, table: pa.Table, row_group: int) -> str:
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", row_group_size=row_group)
     return lake.put_bytes(out.getvalue())
+
+
+def make_segment(source: str, session: str, day: str, number: int, speaker: str, audio: bytes) -> RecordedSegment:
+    """Return a segment of a recording with bytes in place of FLAC, which differ in their start."""
+    empty: dict[str, Any] = dict.fromkeys(
+        ("recorded_at", "direction", "machine_text", "machine_confidence", "asr_status")
+    )
+    return RecordedSegment(
+        segment_id=segment_id(source, session, str(number)),
+        session_id=session,
+        speaker=speaker,
+        duration_s=3.0,
+        loudness_dbfs=-20.0,
+        audio_sha256=audio[:32].hex(),
+        source=source,
+        day=day,
+        file_name=str(number),
+        number=number,
+        audio=audio,
+        peak_dbfs=-3.0,
+        clipped_share=0.0,
+        **empty,
+    )
 
 
 def open_lake(root: Path) -> Lake:

@@ -175,7 +175,9 @@ def export(
     target: str | None = None,
     log: Callable[[str], None] = _ignore,
 ) -> ConvertedModel:
-    """Convert a folder of Transformers to another format, as the export assets do, and return the measured parity.
+    """Convert a folder of Transformers to another format, as the export assets do.
+
+    `details` of the result has the type of the weights and the measured parity.
 
     Args:
         checkpoint: A Whisper folder of Transformers.
@@ -200,4 +202,4 @@ def export(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.resolve().parent) as scratch:
         converted = exporter.convert(checkpoint, Path(scratch), options, log)
         converted.path.rename(out)
-    return replace(converted, path=out)
+    return replace(converted, path=out, details={**converted.details, "quantisation": options.quantisation})

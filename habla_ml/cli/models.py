@@ -138,7 +138,7 @@ def export_command(
     converted = export(checkpoint, out, to, quantisation=quantisation, target=target, log=print_progress)
     for name, value in converted.details.get("parity", {}).items():
         print_line(f"{name}: {value:.4g}")
-    print_line(f"{to}: {out.resolve()}")
+    print_line(f"{to} in {converted.details['quantisation']}: {out.resolve()}")
 
 
 def complete_base_model_command(
