@@ -121,7 +121,7 @@ class CountedLake:
 def main() -> int:
     """Print the requests of a search, an erasure and the next ones; return non-zero above the bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=300)
+    parser.add_argument("--days", type=int, default=300, help="at least 16")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--segments", type=int, default=20, help="segments of a session")
     parser.add_argument("--audio-bytes", type=int, default=3_000)
