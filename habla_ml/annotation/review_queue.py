@@ -10,19 +10,26 @@ from the queue rather than from what a page or a table claims.
 
 A queue also plans the split of each session that has no text yet, so that it selects uncertain segments from sessions
 that will be train. `corpus.planned_splits` keeps the plan.
+
+The ids of the selected segments are a JSON list, and from `MAX_LISTED_SEGMENTS` on a table to which a queue adds its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pyarrow as pa
+
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
+from habla_ml.lake.shards import append_rows, is_table, iterate_batches
 
 FORMAT: Final = "habla_ml.review/1"
+MAX_LISTED_SEGMENTS: Final = 10_000
+CHOSEN_SCHEMA: Final = pa.schema([("segment_id", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def save_queue(
     body = {"format": FORMAT, "made_at": moment, "items": [_format_item(each) for each in listed]}
     value = {
         "queue": lake.put_json(body),
-        "chosen": lake.put_json(sorted(uncertain | load_chosen_segment_ids(lake))),
+        "chosen": _store_chosen(lake, uncertain, pointer),
         "sent_back": lake.put_json([*earlier, *new_requests]),
         "blind": lake.put_json([*known_blind, *new_blind]),
         "planned": lake.put_json(dict(sorted((load_planned_splits(lake) if planned is None else planned).items()))),
@@ -175,10 +182,10 @@ def load_queue(lake: Lake) -> ReviewQueue | None:
     return None if pointer is None else _read_queue(lake, pointer.value["queue"])
 
 
-def load_chosen_segment_ids(lake: Lake) -> frozenset[str]:
-    """Return the ids of all segments that any queue selected for a reason other than chance."""
+def iterate_chosen_segments(lake: Lake) -> Iterator[pa.RecordBatch]:
+    """Yield the ids of all segments that any queue selected for a reason other than chance, as `CHOSEN_SCHEMA`."""
     pointer = lake.read_pointer(catalogue.REVIEW_QUEUE)
-    return frozenset() if pointer is None else frozenset(lake.get_json(pointer.value["chosen"]))
+    yield from () if pointer is None else _iterate_chosen(lake, pointer.value["chosen"])
 
 
 def load_planned_splits(lake: Lake) -> dict[str, str]:
@@ -205,6 +212,28 @@ def load_review_requests(lake: Lake) -> dict[str, tuple[IssuedReviewRequest, ...
         issued = IssuedReviewRequest(datetime.fromisoformat(row["asked_at"]), _parse_request(row["objection"]))
         found[row["segment_id"]] = (*found.get(row["segment_id"], ()), issued)
     return found
+
+
+def _iterate_chosen(lake: Lake, chosen: str) -> Iterator[pa.RecordBatch]:
+    if is_table(lake, chosen):
+        yield from iterate_batches(lake, chosen, CHOSEN_SCHEMA.names)
+    else:
+        yield pa.record_batch([pa.array(lake.get_json(chosen), pa.string())], schema=CHOSEN_SCHEMA)
+
+
+def _store_chosen(lake: Lake, selected: Iterable[str], pointer: Pointer | None) -> str:
+    """Return the object id of the segments that earlier queues or this one selected as uncertain."""
+    before = None if pointer is None else pointer.value["chosen"]
+    new, listed = set(selected), list[str]()
+    for batch in () if before is None else _iterate_chosen(lake, before):
+        new.difference_update(known := batch["segment_id"].to_pylist())
+        listed += known[: MAX_LISTED_SEGMENTS + 1 - len(listed)]
+    if len(listed) + len(new) <= MAX_LISTED_SEGMENTS:
+        return lake.put_json(sorted({*listed, *new}))
+    if before is None or not is_table(lake, before):
+        before, new = None, {*listed, *new}
+    rows = pa.table([pa.array(sorted(new), pa.string())], schema=CHOSEN_SCHEMA)
+    return append_rows(lake, before, rows, "segment_id") if before is None or new else before
 
 
 def _read_blind_rows(lake: Lake, pointer: Pointer | None) -> list[dict[str, str]]:

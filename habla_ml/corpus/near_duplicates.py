@@ -5,24 +5,36 @@ fingerprint does. The side that had its sound first keeps it: a sound that an ea
 and a new sound that nearly equals one of an earlier train split is not held out. Of two new sounds the held-out one
 stays. The decisions are permanent, like those of the split ledger.
 
-Only days that changed are compared again: their sounds with all sounds of the other side.
+Only days that changed are compared again: their sounds with all sounds of the other side. The decisions are a JSON list,
+and from `MAX_LISTED_COPIES` on a table to which a comparison adds its own. The table does not name the sound that stays,
+since an erasure finds a sound by its row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final, Literal, Protocol
+
+import pyarrow as pa
 
 from habla_ml.corpus.fingerprint_index import find_near_duplicates
 from habla_ml.corpus.snapshot import Split
 from habla_ml.corpus.stored_fingerprints import DayFingerprints, digest_sounds
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.shards import append_rows, iterate_batches
 
 DROPPED_COPIES_FORMAT: Final = "habla_ml.dropped_copies/1"
+DROPPED_TABLE_FORMAT: Final = "habla_ml.dropped_copies/2"
+"""With a table of the decisions."""
+MAX_LISTED_COPIES: Final = 10_000
+DROPPED_SCHEMA: Final = pa.schema([("audio_sha256", pa.string()), ("side", pa.string()), ("bit_errors", pa.float64())])
 
 Side = Literal["train", "held_out"]
 _SIDES: Final[tuple[Side, ...]] = ("train", "held_out")
+_Dropped = list[dict[str, Any]] | str
+"""The decisions as JSON, or the object id of a table of `DROPPED_SCHEMA`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class DroppedCopy:
     bit_errors: float
     """Share of differing bits of the fingerprints."""
     duplicate_of: str = ""
-    """sha256 of the sound that stays; empty after its erasure."""
+    """sha256 of the sound that stays; empty after its erasure, and where the decisions are a table."""
 
 
 class ComparedSounds(Protocol):
@@ -54,8 +66,8 @@ class ComparedSounds(Protocol):
         ...
 
 
-def find_dropped_copies(lake: Lake, sounds: ComparedSounds, recordings: Mapping[str, str]) -> list[DroppedCopy]:
-    """Compare train with the held-out splits; return the new and the earlier decisions, in the order of the sounds.
+def find_dropped_copies(lake: Lake, sounds: ComparedSounds, recordings: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Compare train with the held-out splits; return the new and the earlier decisions, as `DROPPED_SCHEMA`.
 
     Args:
         lake: Receives new fingerprints and decisions.
@@ -67,7 +79,7 @@ def find_dropped_copies(lake: Lake, sounds: ComparedSounds, recordings: Mapping[
     """
     pointer = lake.read_pointer(catalogue.DROPPED_COPIES)
     before: Any = {} if pointer is None else lake.get_json(pointer.value["dropped"])
-    dropped = {each.audio_sha256: each for each in _parse_copies(before)}
+    dropped: _Dropped = before.get("dropped", [])
     compared: Mapping[Side, Mapping[str, str]] = before.get("compared", {side: {} for side in _SIDES})
     digests: dict[Side, dict[str, str]] = {side: {} for side in _SIDES}
     for day, side, of_day in sounds.iterate_sounds():
@@ -75,18 +87,20 @@ def find_dropped_copies(lake: Lake, sounds: ComparedSounds, recordings: Mapping[
     changed = {side: {day for day, each in digests[side].items() if compared[side].get(day) != each} for side in _SIDES}
     if changed["train"] or changed["held_out"]:
         pairs = list(_compare(lake, recordings, sounds, digests, changed))
-        for each in _decide(pairs, sounds, dropped):
-            dropped[each.audio_sha256] = each
-        value: dict[str, Any] = {"format": DROPPED_COPIES_FORMAT, "compared": digests}
-        value["dropped"] = [asdict(each) for _, each in sorted(dropped.items())]
+        dropped = _add_copies(lake, dropped, list(_decide(pairs, sounds, _find_known(lake, dropped, pairs))))
+        kind = DROPPED_TABLE_FORMAT if isinstance(dropped, str) else DROPPED_COPIES_FORMAT
+        value = {"format": kind, "compared": digests, "dropped": dropped}
         lake.move_pointer(catalogue.DROPPED_COPIES, {"dropped": lake.put_json(value)}, pointer)
-    return [each for _, each in sorted(dropped.items())]
+    return _iterate_copies(lake, dropped)
 
 
-def read_dropped_copies(lake: Lake) -> list[DroppedCopy]:
-    """Return all decisions, in the order of the sounds."""
+def read_dropped_copies(lake: Lake, most: int | None = None) -> list[DroppedCopy]:
+    """Return the decisions, or the first ones."""
     pointer = lake.read_pointer(catalogue.DROPPED_COPIES)
-    return [] if pointer is None else list(_parse_copies(lake.get_json(pointer.value["dropped"])))
+    body: Any = {} if pointer is None else lake.get_json(pointer.value["dropped"])
+    dropped: _Dropped = body.get("dropped", [])
+    rows = (row for part in _iterate_copies(lake, dropped) for row in part.to_pylist())
+    return [DroppedCopy(**row) for row in islice(dropped if isinstance(dropped, list) else rows, most)]
 
 
 def _compare(
@@ -129,5 +143,30 @@ def _decide(
             yield DroppedCopy(train, "train", bit_errors, held_out)
 
 
-def _parse_copies(body: Mapping[str, Any]) -> Iterator[DroppedCopy]:
-    yield from (DroppedCopy(**each) for each in body.get("dropped", ()))
+def _iterate_copies(lake: Lake, dropped: _Dropped) -> Iterator[pa.RecordBatch]:
+    if isinstance(dropped, str):
+        yield from iterate_batches(lake, dropped, DROPPED_SCHEMA.names)
+    else:
+        yield pa.RecordBatch.from_pylist(dropped, schema=DROPPED_SCHEMA)
+
+
+def _find_known(lake: Lake, dropped: _Dropped, pairs: Iterable[tuple[str, str, float]]) -> set[str]:
+    """Return the sounds of the pairs about which was decided before."""
+    sounds = {sound for pair in pairs for sound in pair[:2]}
+    return {
+        sound
+        for part in _iterate_copies(lake, dropped)
+        for sound in part["audio_sha256"].to_pylist()
+        if sound in sounds
+    }
+
+
+def _add_copies(lake: Lake, dropped: _Dropped, new: Collection[DroppedCopy]) -> _Dropped:
+    rows = sorted(map(asdict, new), key=lambda row: row["audio_sha256"])
+    if isinstance(dropped, list):
+        rows = sorted([*dropped, *rows], key=lambda row: row["audio_sha256"])
+        if len(rows) <= MAX_LISTED_COPIES:
+            return rows
+        dropped = ""
+    table = pa.Table.from_pylist([{name: row[name] for name in DROPPED_SCHEMA.names} for row in rows], DROPPED_SCHEMA)
+    return append_rows(lake, dropped or None, table, "audio_sha256") if rows else dropped

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from habla_ml.annotation.review_queue import CHOSEN_SCHEMA
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, iterate_corpus_batches
 from habla_ml.corpus.copies import rank_copies
-from habla_ml.corpus.near_duplicates import DroppedCopy, Side
+from habla_ml.corpus.near_duplicates import DROPPED_SCHEMA, Side
 from habla_ml.corpus.overlap import to_plain_text
 from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA, SPLITS, Split
 from habla_ml.corpus.speakers import EnrolledSpeakers
@@ -145,13 +146,12 @@ class SplitTables:
         """Day → its first and last position."""
         database.run(_TABLES)
 
-    def load_segments(self, lake: Lake, days: Iterable[CorpusDay], chosen: Collection[str]) -> int:
+    def load_segments(self, lake: Lake, days: Iterable[CorpusDay], chosen: Iterable[pa.RecordBatch]) -> int:
         """Load the usable segments of the days, sorted by day, and return their number.
 
         `chosen` has the ids of the segments that a review queue selected as uncertain.
         """
-        ids = {"segment_id": pa.array(sorted(chosen), pa.string())}
-        self.database.load_columns("INSERT INTO chosen FROM batches", ids)
+        self.database.load("INSERT INTO chosen FROM batches", chosen, CHOSEN_SCHEMA)
         for group in _group_small_days(days):
             positions = self._find_positions(lake, group)
             batches = _iterate_usable(_iterate_rows(lake, group, _CORPUS_COLUMNS), positions)
@@ -259,14 +259,11 @@ class SplitTables:
         sql = "SELECT audio_sha256, split::VARCHAR FROM earlier SEMI JOIN looked_up USING (audio_sha256) ORDER BY position"
         return dict(self.database.fetch_rows(sql))
 
-    def drop_near_duplicates(self, dropped: Collection[DroppedCopy]) -> dict[Split, int]:
-        """Drop the near-duplicates; return the number dropped from each split."""
-        columns = {
-            "audio_sha256": pa.array([each.audio_sha256 for each in dropped], pa.string()),
-            "is_train": pa.array([each.side == "train" for each in dropped], pa.bool_()),
-        }
-        sql = "CREATE TABLE near_duplicates AS SELECT md5_number(audio_sha256) AS sound, is_train FROM batches"
-        self.database.load_columns(sql, columns)
+    def drop_near_duplicates(self, dropped: Iterable[pa.RecordBatch]) -> dict[Split, int]:
+        """Drop the near-duplicates, rows of `DROPPED_SCHEMA`; return the number dropped from each split."""
+        sql = """CREATE TABLE near_duplicates AS
+            SELECT md5_number(audio_sha256) AS sound, side = 'train' AS is_train FROM batches"""
+        self.database.load(sql, dropped, DROPPED_SCHEMA)
         return self._drop(
             "SELECT position, split FROM kept JOIN near_duplicates USING (sound) WHERE (split = 'train') = is_train"
         )

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.annotation.review_queue import load_chosen_segment_ids
+from habla_ml.annotation.review_queue import iterate_chosen_segments
 from habla_ml.corpus.build import CorpusDay, list_corpus_days
 from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies
@@ -177,7 +177,7 @@ def _load_current_days(lake: Lake, conventions: Conventions) -> list[CorpusDay]:
 
 
 def _load_segments(lake: Lake, tables: SplitTables, days: list[CorpusDay]) -> None:
-    if not tables.load_segments(lake, days, load_chosen_segment_ids(lake)):
+    if not tables.load_segments(lake, days, iterate_chosen_segments(lake)):
         raise CorpusError(
             f"the corpus in {lake.url} is empty: no segment has a usable transcript; correct some in Habla, "
             "or name a table in annotation.tables, then materialise annotated_corpus"

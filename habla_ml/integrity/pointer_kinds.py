@@ -189,7 +189,7 @@ POINTER_KINDS: Final = (
         ("hours_by_day",),
     ),
     PointerKind(
-        catalogue.CORPUS_HOURS, "the sum of hours", "delete the pointer; the next tick adds them up", tables=("sounds",)
+        catalogue.CORPUS_HOURS, "the sum of hours", "delete the pointer; the next tick adds them up", tables=("parts",)
     ),
     PointerKind(
         catalogue.TOMBSTONES,

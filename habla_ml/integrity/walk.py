@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
+from habla_ml.corpus.near_duplicates import DROPPED_TABLE_FORMAT
 from habla_ml.corpus.snapshot import FORMAT as SNAPSHOT_FORMAT
 from habla_ml.corpus.split_ledger import TABLE_FORMAT as LEDGER_TABLE_FORMAT
 from habla_ml.errors import LakeError, ObjectMissingError
@@ -25,7 +26,7 @@ from habla_ml.lake.shards import SHARDS_FORMAT
 
 _START_BYTES: Final = 64
 _TABLE_START: Final = b"PAR1"
-_TABLE_KEYS: Final = {SNAPSHOT_FORMAT: "segments", LEDGER_TABLE_FORMAT: "pinned_audio"}
+_TABLE_KEYS: Final = {SNAPSHOT_FORMAT: "segments", LEDGER_TABLE_FORMAT: "pinned_audio", DROPPED_TABLE_FORMAT: "dropped"}
 """Format of a JSON object → the key with the id of its table."""
 
 

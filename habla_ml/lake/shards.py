@@ -23,10 +23,13 @@ import pyarrow.parquet as pq
 
 from habla_ml.errors import LakeError
 from habla_ml.lake.lake import Lake
+from habla_ml.lake.table import put_table
 
 SHARDS_FORMAT: Final = "habla_ml.shards/1"
 _PARQUET_START: Final = b"PAR1"
 _BATCH_ROWS: Final = 65_536
+_SMALL_SHARD_ROWS: Final = 65_536
+"""A shard with fewer rows is written again with the rows that are added next."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,25 @@ def read_rows(lake: Lake, table_id: str, columns: Sequence[str]) -> pa.Table:
         rows = pq.ParquetFile(lake.fetch_path(shard.parquet)).read(list(read if shard.left_out else columns))
         parts.append(rows.filter(table.find_counted(rows, shard)).select(list(columns)))
     return pa.concat_tables(parts)
+
+
+def append_rows(lake: Lake, table_id: str | None, rows: pa.Table, key: str) -> str:
+    """Add rows to a table without left-out keys, and return its new id; None for a table without rows so far.
+
+    The new rows, and a small last shard, are written. `key` names the column by which rows can be left out later.
+    """
+    shards = () if table_id is None else load_shards(lake, table_id, key).shards
+    if shards and count_rows(lake, shards[-1].parquet) < _SMALL_SHARD_ROWS:
+        rows, shards = pa.concat_tables([read_rows(lake, shards[-1].parquet, rows.column_names), rows]), shards[:-1]
+    return ShardedTable(key, (*shards, Shard(put_table(lake, rows.combine_chunks())))).save(lake)
+
+
+def is_table(lake: Lake, object_id: str) -> bool:
+    """Return whether an object is a parquet object or a manifest, and no other JSON value."""
+    if lake.read_object_start(object_id, len(_PARQUET_START)) == _PARQUET_START:
+        return True
+    body: Any = lake.get_json(object_id)
+    return isinstance(body, dict) and body.get("format") == SHARDS_FORMAT
 
 
 def count_rows(lake: Lake, table_id: str) -> int:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from habla_ml.annotation.review_queue import load_chosen_segment_ids
-from habla_ml.corpus.build import list_corpus_days
-from habla_ml.corpus.copies import find_names_of_copies, keep_newest_of_each_sound, rename_sessions
-from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.annotation.review_queue import CHOSEN_SCHEMA, iterate_chosen_segments
+from habla_ml.corpus.build import CorpusDay, iterate_corpus_batches, list_corpus_days
+from habla_ml.corpus.copies import find_names_of_copies, rank_copies
 from habla_ml.corpus.split_ledger import find_sealed_sessions
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake
-from habla_ml.lake.table import read_table
-from habla_ml.monitoring.weeks import week_of_day, week_of_moment
-from habla_ml.names import canonical_name
+from habla_ml.lake.database import ScratchDatabase, open_scratch_database
+from habla_ml.lake.shards import iterate_batches
+from habla_ml.monitoring.weeks import week_of_moment
 
 _CORRECTION_COLUMNS: Final = ("segment_id", "session_id", "day", "sentence", "audio_sha256", "annotated_at")
+_SCHEMA: Final = pa.schema(
+    [
+        *((name, pa.string()) for name in _CORRECTION_COLUMNS[:-1]),
+        ("annotated_at", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in ("conventions", "week")),
+        ("position", pa.int64()),
+    ]
+)
+_TRAINED_SCHEMA: Final = pa.schema([(name, pa.string()) for name in ("segment_id", "audio_sha256")])
+_NOT_TRAINED: Final = """
+CREATE TABLE fresh AS FROM corrected
+ANTI JOIN trained USING (segment_id) ANTI JOIN (SELECT audio_sha256 FROM trained) USING (audio_sha256)
+"""
+_FIND: Final = f"""
+CREATE TABLE found AS
+SELECT first.segment_id, coalesce(name, first.session_id) AS session_id, first.day, newest.sentence, first.audio_sha256,
+    newest.conventions, first.audio_sha256 IN (FROM uncertain) AS is_uncertain, newest.week
+FROM ({rank_copies("fresh", ("audio_sha256",))}) AS ranked
+JOIN fresh AS first ON first.position = ranked.position AND ranked.position = ranked.first
+JOIN fresh AS newest ON newest.position = ranked.newest
+LEFT JOIN copies ON copies.session_id = first.session_id
+"""  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True)
@@ -41,74 +62,83 @@ class FreshCorrection:
     """Whether a review queue chose it as difficult."""
 
 
-@dataclass(frozen=True)
-class SnapshotContents:
-    """The snapshot that a version was made from."""
+class FreshCorrections(Mapping[str, tuple[FreshCorrection, ...]]):
+    """The corrections by week, each week sorted by segment id. A week is read when it is asked for."""
 
-    segments: pa.Array
-    """Ids of all its segments, in every split."""
-    audio_hashes: pa.Array
-    train_speakers: frozenset[str]
-    """Canonical names of the speakers of the train split."""
-    vocabulary: frozenset[str]
-    """Normalised words of the train split."""
-    held_out: tuple[tuple[str, str, str], ...]
-    """Week of recording, session and sentence of each held-out segment: the reference of unknown words."""
+    def __init__(self, database: ScratchDatabase) -> None:
+        """Take a database with the table `found`."""
+        self._database = database
+        rows = database.fetch_rows("SELECT DISTINCT week FROM found ORDER BY week")
+        self._weeks = {week: None for (week,) in rows}
 
+    def __getitem__(self, week: str) -> tuple[FreshCorrection, ...]:
+        self._weeks[week]  # an unknown week is a KeyError
+        columns = ", ".join(each.name for each in fields(FreshCorrection))
+        sql = f"SELECT {columns} FROM found WHERE week = ? ORDER BY segment_id"  # noqa: S608 (names of fields)
+        return tuple(FreshCorrection(*row) for row in self._database.fetch_rows(sql, (week,)))
 
-def read_snapshot_contents(lake: Lake, snapshot: Snapshot) -> SnapshotContents:
-    """Read the contents of a snapshot from its table."""
-    columns = ["segment_id", "audio_sha256", "split", "speaker", "sentence", "session_id", "day"]
-    table = read_table(lake, snapshot.segments, columns)
-    is_train = pc.field("split") == "train"
-    train, held_out = table.filter(is_train), table.filter(~is_train)
-    sentences = pc.unique(train["sentence"]).to_pylist()
-    return SnapshotContents(
-        segments=table["segment_id"].combine_chunks(),
-        audio_hashes=pc.unique(table["audio_sha256"]),
-        train_speakers=frozenset(map(canonical_name, pc.unique(train["speaker"]).to_pylist())),
-        vocabulary=frozenset(word for each in sentences for word in normalise_spanish(each).split()),
-        held_out=tuple(
-            (week_of_day(row["day"]), row["session_id"], row["sentence"])
-            for row in held_out.select(["day", "session_id", "sentence"]).to_pylist()
-        ),
-    )
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weeks)
+
+    def __len__(self) -> int:
+        return len(self._weeks)
 
 
-def load_fresh_corrections(
-    lake: Lake, trained: SnapshotContents, since: datetime, zone: ZoneInfo
-) -> dict[str, tuple[FreshCorrection, ...]]:
-    """Return the corrected or confirmed segments by week, sorted by week and segment id.
+@contextmanager
+def open_fresh_corrections(lake: Lake, trained: str, since: datetime, zone: ZoneInfo) -> Iterator[FreshCorrections]:
+    """Yield the corrected or confirmed segments by week.
 
     Segments and audio of the snapshot, sealed sessions, annotations before `since` and texts that are not usable
     references are left out. A sound with several names counts once, with its newest text, and copies of a session have
-    one name. `zone` defines days and weeks.
+    one name.
+
+    Args:
+        lake: The lake of the corpus.
+        trained: Object id of the table of the snapshot's segments.
+        since: Time of the release.
+        zone: Defines days and weeks.
     """
-    tables, metadata = [], []
-    sealed = pa.array(sorted(find_sealed_sessions(lake)), pa.string())
-    for day in list_corpus_days(lake):
-        if not day.counts["usable"]:
-            continue
-        rows = _read_fresh_rows(lake, day.parquet, trained, since)
-        rows = rows.filter(pc.invert(pc.is_in(rows["session_id"], sealed)))
-        if rows.num_rows:
-            tables.append(rows.append_column("conventions", pa.repeat(day.conventions_digest, rows.num_rows)))
-            metadata.append(day.metadata)
-    if not tables:
-        return {}
-    rows = pa.concat_tables(tables)
-    chosen = pa.array(sorted(load_chosen_segment_ids(lake)), pa.string())
-    uncertain_sounds = pc.unique(rows["audio_sha256"].filter(pc.is_in(rows["segment_id"], chosen)))
-    rows = rows.append_column("is_uncertain", pc.is_in(rows["audio_sha256"], uncertain_sounds))
-    rows = rename_sessions(rows, find_names_of_copies(lake, metadata, pc.unique(rows["session_id"]).to_pylist()))
-    found: dict[str, list[FreshCorrection]] = defaultdict(list)
-    for row in keep_newest_of_each_sound(rows, ("audio_sha256",)).to_pylist():
-        found[week_of_moment(row.pop("annotated_at"), zone)].append(FreshCorrection(**row))
-    return {week: tuple(sorted(found[week], key=lambda each: each.segment_id)) for week in sorted(found)}
+    days = {day.day: day for day in list_corpus_days(lake) if day.counts["usable"]}
+    with open_scratch_database(lake.work_folder) as database:
+        rows = _iterate_corrections(lake, days.values(), since, zone)
+        database.load("CREATE TABLE corrected AS FROM batches", rows, _SCHEMA)
+        sql = """CREATE TABLE trained AS FROM batches WHERE segment_id IN (SELECT segment_id FROM corrected)
+            OR audio_sha256 IN (SELECT audio_sha256 FROM corrected)"""
+        database.load(sql, iterate_batches(lake, trained, _TRAINED_SCHEMA.names), _TRAINED_SCHEMA)
+        database.run(_NOT_TRAINED)
+        sql = "CREATE TABLE uncertain AS SELECT DISTINCT audio_sha256 FROM fresh SEMI JOIN batches USING (segment_id)"
+        database.load(sql, iterate_chosen_segments(lake), CHOSEN_SCHEMA)
+        _find_copies(lake, database, days)
+        database.run(_FIND)
+        yield FreshCorrections(database)
 
 
-def _read_fresh_rows(lake: Lake, parquet: str, trained: SnapshotContents, since: datetime) -> pa.Table:
-    table = read_table(lake, parquet, [*_CORRECTION_COLUMNS, "problem"])
-    in_snapshot = pc.field("segment_id").isin(trained.segments) | pc.field("audio_sha256").isin(trained.audio_hashes)
-    fresh = pc.field("problem").is_null() & (pc.field("annotated_at") >= pa.scalar(since)) & ~in_snapshot
-    return table.filter(fresh).select(list(_CORRECTION_COLUMNS))
+def _find_copies(lake: Lake, database: ScratchDatabase, days: Mapping[str, CorpusDay]) -> None:
+    """Make the table `copies`, session → the name under which it counts."""
+    used = [day for (day,) in database.fetch_rows("SELECT DISTINCT day FROM fresh ORDER BY day")]
+    sessions = [session for (session,) in database.fetch_rows("SELECT DISTINCT session_id FROM fresh")]
+    names = find_names_of_copies(lake, [days[day].metadata for day in used], sessions, database=database)
+    columns = {"session_id": pa.array(names.keys(), pa.string()), "name": pa.array(names.values(), pa.string())}
+    database.load_columns("CREATE TABLE copies AS FROM batches", columns)
+
+
+def _iterate_corrections(
+    lake: Lake, days: Iterable[CorpusDay], since: datetime, zone: ZoneInfo
+) -> Iterator[pa.RecordBatch]:
+    """Yield the usable texts since the release, apart from sealed sessions, as `_SCHEMA`."""
+    sealed, position = pa.array(sorted(find_sealed_sessions(lake)), pa.string()), 0
+    released = pa.scalar(since.astimezone(UTC), _SCHEMA.field("annotated_at").type)
+    for day in days:
+        for batch in iterate_corpus_batches(lake, day, [*_CORRECTION_COLUMNS, "problem"]):
+            is_fresh = pc.and_(pc.is_null(batch["problem"]), pc.greater_equal(batch["annotated_at"], released))
+            rows = batch.filter(pc.and_not(is_fresh, pc.is_in(batch["session_id"], sealed)))
+            if not rows.num_rows:
+                continue
+            weeks = [week_of_moment(each, zone) for each in rows["annotated_at"].to_pylist()]
+            columns: dict[str, Any] = {name: rows[name] for name in _CORRECTION_COLUMNS}
+            columns |= {"conventions": pa.repeat(day.conventions_digest, rows.num_rows), "week": pa.array(weeks)}
+            columns["position"] = pa.array(range(position, position + rows.num_rows), pa.int64())
+            position += rows.num_rows
+            yield pa.record_batch(
+                [columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], schema=_SCHEMA
+            )

@@ -24,13 +24,13 @@ import numpy as np
 from habla_ml.audio import SILENCE_DBFS, decode_flac
 from habla_ml.audio.snr import estimate_snr_db
 from habla_ml.corpus.speakers import SpeakerMap
-from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.lake.shards import find_rows
 from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses, estimate_weekly_spread
-from habla_ml.monitoring.fresh_corrections import FreshCorrection, SnapshotContents
+from habla_ml.monitoring.fresh_corrections import FreshCorrection
 from habla_ml.monitoring.record import DailyInputs, InputName, InputSeries, RatioSums
+from habla_ml.monitoring.snapshot_contents import SnapshotContents, UnknownWords, count_unknown_words
 from habla_ml.monitoring.weeks import week_of_day
 from habla_ml.names import canonical_name
 from habla_ml.recordings.days import PublishedDay, load_day
@@ -176,25 +176,17 @@ def _sum_unknown_words(
     fresh: Mapping[str, Sequence[FreshCorrection]], trained: SnapshotContents
 ) -> dict[str, RatioSums]:
     """Sum the words unknown to train by week: of recording for held-out sessions, of correction since the release."""
-    lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for week, session, sentence in trained.held_out:
-        lines[week][session].append(sentence)
-    for week, corrections in fresh.items():
-        # The week of the release can have held-out sessions too; only corrections since the release count.
-        lines[week] = defaultdict(list)
-        for each in corrections:
-            if not each.is_uncertain:
-                lines[week][each.session_id].append(each.sentence)
-    return {
-        week: _sum_pairs(_count_unknown_words(each, trained.vocabulary) for each in sessions.values())
-        for week, sessions in lines.items()
-    }
+    sums = {week: _sum_pairs(sessions.values()) for week, sessions in trained.held_out.items()}
+    # The week of the release can have held-out sessions too; only corrections since the release count.
+    return {**sums, **{week: _sum_pairs(_count_by_session(each, trained)) for week, each in fresh.items()}}
 
 
-def _count_unknown_words(sentences: Iterable[str], vocabulary: frozenset[str]) -> tuple[int, int]:
-    """Return the number of words, and of those outside `vocabulary`."""
-    words = [word for each in sentences for word in normalise_spanish(each).split()]
-    return len(words), sum(word not in vocabulary for word in words)
+def _count_by_session(corrections: Iterable[FreshCorrection], trained: SnapshotContents) -> list[UnknownWords]:
+    lines: dict[str, list[str]] = defaultdict(list)
+    for each in corrections:
+        if not each.is_uncertain:
+            lines[each.session_id].append(each.sentence)
+    return [count_unknown_words(each, trained.vocabulary) for each in lines.values()]
 
 
 def _sum_day(

@@ -21,10 +21,11 @@ from habla_ml.evaluation.comparison.stored_evidence import read_stored_compariso
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses
-from habla_ml.monitoring.fresh_corrections import load_fresh_corrections, read_snapshot_contents
+from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
 from habla_ml.monitoring.inputs import FEWEST_SESSIONS, build_input_series, sum_days
 from habla_ml.monitoring.quality import compute_release_level, explain_incomparable, measure_weeks
 from habla_ml.monitoring.record import MonitoredRelease, ReleaseLevel, WeeklyQuality
+from habla_ml.monitoring.snapshot_contents import read_snapshot_contents
 from habla_ml.monitoring.weeks import is_over, week_of_day, week_of_moment, weeks_before
 from habla_ml.release.channel import read_channel
 from habla_ml.review.candidates import list_recorded_days
@@ -66,30 +67,32 @@ def watch_release(
     version, zone = state.model_version, settings.zone
     trained = read_snapshot_contents(lake, load_snapshot(lake, read_plan(lake, version).snapshot))
     known = load_monitored_release(lake, version)
-    fresh = load_fresh_corrections(lake, trained, state.released_at, zone)
-    progress(f"{version}: corrections of {len(fresh)} weeks since its release")
     before = {each.week: each for each in known.weeks} if known else {}
-    measured, decoded = measure_weeks(lake, fresh, before, models[0], settings, progress)
-    release_week = week_of_moment(state.released_at, zone)
-    first = weeks_before(release_week, settings.monitoring.reference_weeks)
-    recorded = [day for day in list_recorded_days(lake) if day >= first]
-    speakers = load_speaker_map(settings.corpus.speakers)
-    days = sum_days(lake, recorded, known.days if known else {}, trained, speakers)
-    finished = [week for week in {*fresh, *map(week_of_day, days)} if is_over(week, now, zone)]
-    bound = settings.monitoring.weeks_between_false_alarms
-    level, drift, untested = _run_drift_test(measured, read_stored_comparison(lake, version), models[0], settings, now)
-    record = MonitoredRelease(
-        version=version,
-        release=state.version,
-        released_at=state.released_at,
-        level=level,
-        bound=bound,
-        weeks=measured,
-        drift=drift,
-        untested=untested,
-        inputs=build_input_series(days, fresh, trained, release_week, finished, bound),
-        days=days,
-    )
+    with open_fresh_corrections(lake, trained.segments, state.released_at, zone) as fresh:
+        progress(f"{version}: corrections of {len(fresh)} weeks since its release")
+        measured, decoded = measure_weeks(lake, fresh, before, models[0], settings, progress)
+        release_week = week_of_moment(state.released_at, zone)
+        first = weeks_before(release_week, settings.monitoring.reference_weeks)
+        recorded = [day for day in list_recorded_days(lake) if day >= first]
+        speakers = load_speaker_map(settings.corpus.speakers)
+        days = sum_days(lake, recorded, known.days if known else {}, trained, speakers)
+        finished = [week for week in {*fresh, *map(week_of_day, days)} if is_over(week, now, zone)]
+        bound = settings.monitoring.weeks_between_false_alarms
+        level, drift, untested = _run_drift_test(
+            measured, read_stored_comparison(lake, version), models[0], settings, now
+        )
+        record = MonitoredRelease(
+            version=version,
+            release=state.version,
+            released_at=state.released_at,
+            level=level,
+            bound=bound,
+            weeks=measured,
+            drift=drift,
+            untested=untested,
+            inputs=build_input_series(days, fresh, trained, release_week, finished, bound),
+            days=days,
+        )
     return MonitoringResult(record, _publish_record(lake, record), decoded)
 
 

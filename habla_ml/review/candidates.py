@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from habla_ml.annotation.event_log import load_events, read_valid_events
-from habla_ml.annotation.review_queue import load_chosen_segment_ids
+from habla_ml.annotation.review_queue import iterate_chosen_segments
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.lake import Lake, catalogue
@@ -117,14 +117,18 @@ def gather_pool(lake: Lake, settings: Settings, week: str, splits: Mapping[str, 
     most = settings.review.most_considered
     half = max(1, most // 2) if settings.review.choice == "ranked" else most
     suspects, drawn, held_out = _Shortlist(most - half), _Shortlist(half), _Shortlist(half)
-    chosen, sealed = load_chosen_segment_ids(lake), find_sealed_sessions(lake)
+    # A segment is recognised by its place in the random order, which takes 8 bytes.
+    chosen = _SortedNumbers(
+        _compute_random_order(each["segment_id"].to_pylist(), week) for each in iterate_chosen_segments(lake)
+    )
+    sealed = find_sealed_sessions(lake)
     candidates, seconds = 0, 0.0
     for table in _iterate_unannotated(lake, annotated):
         suspicion, minutes = _compute_suspicion(table, annotated.minutes, settings)
         draws = _compute_random_order(table["segment_id"].to_pylist(), week)
         candidates += table.num_rows
         seconds += pc.sum(table["duration_s"]).as_py() or 0.0
-        is_train, is_held_out = _find_permitted_rows(table, splits, chosen, sealed)
+        is_train, is_held_out = _find_permitted_rows(table, splits, chosen.has(draws), sealed)
         equal = np.zeros(len(draws))
         for shortlist, permitted, keys in (
             (suspects, is_train, -suspicion),
@@ -140,18 +144,15 @@ def gather_pool(lake: Lake, settings: Settings, week: str, splits: Mapping[str, 
 
 
 def _find_permitted_rows(
-    table: pa.Table, splits: Mapping[str, str] | None, chosen: Collection[str], sealed: Collection[str]
+    table: pa.Table, splits: Mapping[str, str] | None, is_chosen: NDArray[np.bool_], sealed: Collection[str]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which rows may be chosen as uncertain, and which may be drawn for measuring models."""
     sessions = table["session_id"].to_pylist()
     if splits is None:
         return np.array([each not in sealed for each in sessions], np.bool_), np.zeros(table.num_rows, np.bool_)
     found = [splits.get(each, "") for each in sessions]
-    segments = table["segment_id"].to_pylist()
-    held_out = [
-        split not in ("", TRAIN) and segment not in chosen for split, segment in zip(found, segments, strict=True)
-    ]
-    return np.array([split == TRAIN for split in found], np.bool_), np.array(held_out, np.bool_)
+    is_held_out = np.array([split not in ("", TRAIN) for split in found], np.bool_)
+    return np.array([split == TRAIN for split in found], np.bool_), is_held_out & ~is_chosen
 
 
 def find_segments(
@@ -175,21 +176,28 @@ class _AnnotatedSpeech:
 
     minutes: Mapping[str, float]
     """Transcribed minutes by speaker name."""
-    sounds: NDArray[np.uint64]
-    """The first 64 bits of the sha256 of every annotated audio, sorted, so that no audio is annotated twice."""
+    sounds: _SortedNumbers
+    """The first 64 bits of the sha256 of every annotated audio, so that no audio is annotated twice."""
 
-    def has(self, sounds: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which sounds are annotated, by binary search."""
-        if not len(self.sounds):
-            return np.zeros(len(sounds), np.bool_)
-        at = np.minimum(np.searchsorted(self.sounds, sounds), len(self.sounds) - 1)
-        found: NDArray[np.bool_] = self.sounds[at] == sounds
+
+class _SortedNumbers:
+    """A set of numbers that takes 8 bytes for each."""
+
+    def __init__(self, parts: Iterable[NDArray[np.uint64]]) -> None:
+        self._numbers = np.unique(np.concatenate([np.array([], np.uint64), *parts]))
+
+    def has(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which numbers are in the set, by binary search."""
+        if not len(self._numbers):
+            return np.zeros(len(numbers), np.bool_)
+        at = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        found: NDArray[np.bool_] = self._numbers[at] == numbers
         return found
 
 
 def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
     minutes: dict[str, float] = defaultdict(float)
-    sounds = [np.array([], np.uint64)]
+    sounds: list[NDArray[np.uint64]] = []
     for day in catalogue.ANNOTATIONS.keys(lake):
         annotated, transcribed = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day) if len(annotated) else ():
@@ -200,7 +208,7 @@ def _summarise_annotations(lake: Lake) -> _AnnotatedSpeech:
             for row in sums.to_pylist():
                 if not is_local_speaker_label(row["session_id"], row["speaker"]):
                     minutes[canonical_name(row["speaker"])] += row["duration_s_sum"] / 60
-    return _AnnotatedSpeech(minutes, np.unique(np.concatenate(sounds)))
+    return _AnnotatedSpeech(minutes, _SortedNumbers(sounds))
 
 
 def _load_annotated_ids(lake: Lake, day: str) -> tuple[pa.Array, pa.Array]:
@@ -234,7 +242,9 @@ def _iterate_unannotated(lake: Lake, annotated: _AnnotatedSpeech) -> Iterator[pa
     for day in list_recorded_days(lake):
         ids, _ = _load_annotated_ids(lake, day)
         for batch in _read_metadata_batches(lake, day):
-            known = pc.or_(pc.is_in(batch["segment_id"], ids), pa.array(annotated.has(_compute_sha256_prefixes(batch))))
+            known = pc.or_(
+                pc.is_in(batch["segment_id"], ids), pa.array(annotated.sounds.has(_compute_sha256_prefixes(batch)))
+            )
             wanted = batch.filter(pc.and_not(pc.greater(batch["loudness_dbfs"], SILENCE_DBFS), known))
             if wanted.num_rows:
                 yield wanted

@@ -12,6 +12,7 @@ import pytest
 from habla_ml.annotation.sources import collect_events
 from habla_ml.audio import dequantise
 from habla_ml.audio.fingerprint import fingerprint
+from habla_ml.corpus import near_duplicates
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.fingerprint_index import FingerprintSet, find_near_duplicates
 from habla_ml.corpus.near_duplicates import Side, find_dropped_copies, read_dropped_copies
@@ -19,7 +20,9 @@ from habla_ml.corpus.snapshot import Snapshot, Split
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.corpus.stored_fingerprints import load_fingerprints, store_fingerprints
 from habla_ml.errors import ObjectMissingError
-from habla_ml.lake import Lake
+from habla_ml.integrity.object_index import IndexedObject, open_object_index
+from habla_ml.integrity.walk import LakeWalk
+from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import read_table
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.habla_sessions import (
@@ -126,14 +129,20 @@ def make_lake_with_copies(root: Path) -> Lake:
     return lake
 
 
-def test_new_test_audio_that_an_earlier_snapshot_trained_on_is_dropped_from_test_for_ever(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most_listed", [10_000, 0])
+def test_new_test_audio_that_an_earlier_snapshot_trained_on_is_dropped_from_test_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_listed: int
+) -> None:
+    monkeypatch.setattr(near_duplicates, "MAX_LISTED_COPIES", most_listed)
     lake, recordings = make_lake_with_copies(tmp_path), {DAY: "0" * 64}
     sounds = SoundsOfADay({"old": "train", "new": "test", "other": "test"}, {"old": "train", "other": "test"})
-    (dropped,) = find_dropped_copies(lake, sounds, recordings)
-    assert (dropped.audio_sha256, dropped.side, dropped.duplicate_of) == ("new", "held_out", "old")
+    (dropped,) = find_copies(lake, sounds, recordings)
+    assert dropped == ("new", "held_out")
+    (read,) = read_dropped_copies(lake)
+    assert (read.audio_sha256, read.side, read.duplicate_of) == ("new", "held_out", "old" if most_listed else "")
     # The training audio left the corpus, but models were trained on it.
     sounds = SoundsOfADay({"new": "test", "other": "test"}, {"old": "train", "other": "test"})
-    assert find_dropped_copies(lake, sounds, recordings) == [dropped]
+    assert find_copies(lake, sounds, recordings) == [dropped]
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -141,9 +150,40 @@ def test_new_test_audio_that_an_earlier_snapshot_trained_on_is_dropped_from_test
 def test_held_out_audio_stays_where_both_copies_are_new_or_known(tmp_path: Path, split: Split, is_known: bool) -> None:
     lake = make_lake_with_copies(tmp_path)
     splits: dict[str, Split] = {"old": "train", "new": split, "other": "train"}
-    (dropped,) = find_dropped_copies(lake, SoundsOfADay(splits, splits if is_known else {}), {DAY: "0" * 64})
-    assert (dropped.audio_sha256, dropped.side, dropped.duplicate_of) == ("old", "train", "new")
-    assert read_dropped_copies(lake) == [dropped]
+    sounds = SoundsOfADay(splits, splits if is_known else {})
+    assert find_copies(lake, sounds, {DAY: "0" * 64}) == [("old", "train")]
+    (read,) = read_dropped_copies(lake)
+    assert (read.audio_sha256, read.side, read.duplicate_of) == ("old", "train", "new")
+
+
+def test_more_decisions_than_a_list_has_are_a_table_that_fsck_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_duplicates, "MAX_LISTED_COPIES", 1)
+    lake, recordings = create_empty_lake(tmp_path), {DAY: "0" * 64}
+    voices = {name: make_voice(2.0, seed) for seed, name in enumerate(("one", "two", "three"))}
+    voices |= {f"copy of {name}": change_gain(sound, -6) for name, sound in voices.items()}
+    store_fingerprints(lake, DAY, [(name, fingerprint(dequantise(pcm))) for name, pcm in voices.items()])
+    splits: dict[str, Split] = {}
+    for name in ("one", "two", "three"):  # one more pair in each snapshot
+        splits |= {name: "train", f"copy of {name}": "test"}
+        expected = sorted((each, "train") for each in splits if splits[each] == "train")
+        assert sorted(find_copies(lake, SoundsOfADay(splits, {}), recordings)) == expected
+    assert sorted(each.audio_sha256 for each in read_dropped_copies(lake)) == ["one", "three", "two"]
+    assert len(read_dropped_copies(lake, 2)) == 2
+    pointer = lake.read_pointer(catalogue.DROPPED_COPIES)
+    assert pointer is not None
+    lake.fetch_path(lake.get_json(pointer.value["dropped"])["dropped"]).unlink()
+    with open_object_index(tmp_path) as index:
+        index.add(IndexedObject(each.sha256, each.size_bytes) for each in lake.list_objects())
+        (fault,) = LakeWalk(lake, index).follow(pointer.name, pointer.value)
+    assert (fault.key, fault.fault) == ("dropped", "is missing")
+
+
+def find_copies(lake: Lake, sounds: SoundsOfADay, recordings: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return sound and side of each decision."""
+    parts = [each.to_pylist() for each in find_dropped_copies(lake, sounds, recordings)]
+    return [(row["audio_sha256"], row["side"]) for part in parts for row in part]
 
 
 def test_other_audio_is_no_duplicate_even_with_much_digital_silence() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.annotation.event_log import append_events, load_events, read_events
-from habla_ml.annotation.review_queue import load_chosen_segment_ids, load_queue, load_review_requests
+from habla_ml.annotation.review_queue import load_queue, load_review_requests
 from habla_ml.annotation.source import ForgetReport, SourceContext
 from habla_ml.annotation.sources import SOURCES, collect_events
 from habla_ml.consent.tombstones import read_tombstones
@@ -35,6 +35,7 @@ from habla_ml.training.lease import StoredCheckpoint, hold_lease, list_unfinishe
 from habla_ml.training.plan import read_plan
 from habla_ml.training.remedies import Remedies
 from habla_ml.training.train import lock_work_folder
+from habla_ml_tests.testing.chosen_segments import read_chosen_segments
 from habla_ml_tests.testing.erasure import assert_nowhere, erase_all, replace_registry, withdraw
 from habla_ml_tests.testing.full_lake import (
     DAYS,
@@ -343,7 +344,7 @@ def test_an_erased_segment_leaves_the_review_queue_and_its_records(tmp_path: Pat
     assert len(after.items) < len(before.items)
     asked_again = {each.segment_id for each in after.items if each.is_sent_back}
     assert load_review_requests(full_lake.lake).keys() == asked_again != set()
-    assert load_chosen_segment_ids(full_lake.lake) == {each.segment_id for each in after.items} - asked_again
+    assert read_chosen_segments(full_lake.lake) == {each.segment_id for each in after.items} - asked_again
 
 
 def test_a_page_that_cannot_be_rewritten_is_deleted_with_its_pointer(tmp_path: Path) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources.habla import SOURCE
 from habla_ml.corpus.build import build_day
+from habla_ml.corpus.snapshot import SNAPSHOT_SCHEMA
 from habla_ml.corpus.speakers import SpeakerMap
-from habla_ml.monitoring.fresh_corrections import SnapshotContents, load_fresh_corrections
+from habla_ml.lake.table import put_table
+from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
 from habla_ml.monitoring.inputs import sum_days
+from habla_ml.monitoring.snapshot_contents import SnapshotContents
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, A, B, HablaWorkspace, ingest_into
 from habla_ml_tests.testing.habla_states import copy_session, save_review, write_live_session
 
-NO_IDS = pa.array([], pa.string())
-NOTHING_TRAINED = SnapshotContents(NO_IDS, NO_IDS, frozenset(), frozenset(), ())
+NOTHING_TRAINED = SnapshotContents("", frozenset(), frozenset(), {})
 COPY, TUESDAY = "11111_20260217_090000", "2026-02-17"
 TEXTS = ["Hola a todos.", "Buenos días.", "Hasta luego."]
 
@@ -53,7 +53,8 @@ def test_fresh_corrections_of_copies_are_one_session_with_each_sound_once(worksp
         SOURCE.collect(SourceContext(workspace.lake, workspace.settings, NOW), day)
         build_day(workspace.lake, day, workspace.conventions, workspace.settings)
     released = datetime(2026, 2, 1, tzinfo=UTC)
-    weeks = load_fresh_corrections(workspace.lake, NOTHING_TRAINED, released, ZoneInfo("Europe/Madrid"))
-    (found,) = weeks.values()
+    trained = put_table(workspace.lake, SNAPSHOT_SCHEMA.empty_table())
+    with open_fresh_corrections(workspace.lake, trained, released, ZoneInfo("Europe/Madrid")) as weeks:
+        (found,) = weeks.values()
     assert sorted(each.sentence for each in found) == ["Buenos días.", "Hasta luego.", "Hola a todas."]
     assert {each.session_id for each in found} == {A}

@@ -9,9 +9,9 @@ import pytest
 
 from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.corpus.speakers import EnrolledPerson, SpeakerMap
-from habla_ml.monitoring.fresh_corrections import read_snapshot_contents
 from habla_ml.monitoring.inputs import MONITORED_INPUTS, build_input_series, ratio, sum_days
 from habla_ml.monitoring.record import DailyInputs, RatioSums
+from habla_ml.monitoring.snapshot_contents import read_snapshot_contents
 from habla_ml.training.plan import read_plan
 from habla_ml_tests.testing.recorded_days import DAY, SimulatedSegment, publish_recordings
 
@@ -128,18 +128,14 @@ def test_a_better_signal_raises_no_alarm_and_an_unfinished_week_is_not_tested(tr
 
 
 def test_unknown_words_are_compared_with_the_held_out_sessions(monitored_deployment, trained):
-    from habla_ml.monitoring.fresh_corrections import load_fresh_corrections
+    from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
     from habla_ml_tests.monitoring.conftest import week_start
 
     lessons = [each for week in range(4) for each in monitored_deployment.record_week(week)]
     monitored_deployment.annotate_lessons(lessons, text="quarks gluones bosones leptones")
-    fresh = load_fresh_corrections(
-        monitored_deployment.lake,
-        trained,
-        week_start(0, monitored_deployment.settings),
-        monitored_deployment.settings.zone,
-    )
-    found = build_input_series({}, fresh, trained, RELEASE_WEEK, list(fresh), 200.0)
+    since, zone = week_start(0, monitored_deployment.settings), monitored_deployment.settings.zone
+    with open_fresh_corrections(monitored_deployment.lake, trained.segments, since, zone) as fresh:
+        found = build_input_series({}, fresh, trained, RELEASE_WEEK, list(fresh), 200.0)
     (words,) = (each for each in found if each.name == "unknown_words")
     assert words.level == 0.0  # All earlier lessons use the same few words.
     assert words.weeks[0].value == 1.0

@@ -3,12 +3,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from habla_ml.annotation.review_queue import ReviewRequest, load_chosen_segment_ids, load_queue
+from habla_ml.annotation.review_queue import ReviewRequest, load_queue
 from habla_ml.lake import catalogue
 from habla_ml.review.queue import format_iso_week, make_queue
 from habla_ml.review.selection import SentBackSegment
 from habla_ml.review.split_plan import plan_splits
 from habla_ml.settings import SplitSettings
+from habla_ml_tests.testing.chosen_segments import read_chosen_segments
 from habla_ml_tests.testing.recorded_days import (
     ANNOTATION_TIME,
     DAY,
@@ -61,7 +62,7 @@ def test_without_a_release_metadata_alone_choose_within_the_minutes(lake, store,
 
 def test_random_segments_are_not_recorded_as_chosen_for_their_difficulty(lake, store, tmp_path, week):
     items = make_queue(lake, store, make_review_settings(tmp_path, minutes=2), ANNOTATION_TIME, print).queue.items
-    assert load_chosen_segment_ids(lake) == {each.segment_id for each in items if not each.is_random}
+    assert read_chosen_segments(lake) == {each.segment_id for each in items if not each.is_random}
 
 
 def test_the_same_week_publishes_nothing_new_and_the_next_week_draws_others(lake, store, tmp_path, week):
@@ -115,7 +116,7 @@ def test_a_random_choice_is_of_all_speakers_and_loudnesses_alike_and_in_train(la
     assert 170 < sum(each.work_s for each in in_train) <= 210
     assert not any(each.is_blind for each in in_train)
     assert len({each.segment_id for each in items}) == len(items)
-    assert load_chosen_segment_ids(lake) == set()
+    assert read_chosen_segments(lake) == set()
     order = sorted(plan_splits(lake, settings).splits[each.session_id] for each in items)
     assert order == sorted(each.split for each in items)
     assert make_queue(lake, store, settings, ANNOTATION_TIME, print).queue == made.queue
@@ -139,7 +140,7 @@ def test_segments_sent_back_are_first_and_not_recorded_as_difficult(lake, store,
     first = queue.items[0]
     assert (first.segment_id, first.hint, first.reasons) == (TEST_SEGMENTS[0].id, "son 3", ("conventions: digits",))
     assert [each.segment_id for each in queue.items if each.is_sent_back] == [TEST_SEGMENTS[0].id]
-    assert TEST_SEGMENTS[0].id not in load_chosen_segment_ids(lake)
+    assert TEST_SEGMENTS[0].id not in read_chosen_segments(lake)
     assert queue.minutes <= 2
 
 

@@ -128,7 +128,7 @@ def _write_annotations(lake: Lake, settings: Settings, imported: list[str], now:
         text |= {"conventions": "", "conventions_digest": "", "inputs": "", "counts": {"usable": 1}, "problems": {}}
         lake.move_pointer(catalogue.CORPUS.name(day), {**text, "hours": 0.001}, None)
     origins = compute_digest(sorted(each[:32] for each in texts))
-    lake.move_pointer(catalogue.CORPUS_HOURS, {"inputs": origins, "sounds": "0" * 64, "hours": 0.5}, None)
+    lake.move_pointer(catalogue.CORPUS_HOURS, {"inputs": origins, "hours": 0.5}, None)
 
 
 def _write_sources(lake: Lake, settings: Settings, api: LabelStudioApi, imported: list[str], now: datetime) -> None:

@@ -117,13 +117,11 @@ def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:
     from habla_ml.corpus.overlap import count_seen_sentences, find_shared_sentences
 
     shared = find_shared_sentences(lake, snapshot, _ROWS_SHOWN)
-    seen, dropped = count_seen_sentences(lake, snapshot), read_dropped_copies(lake)
+    seen, dropped = count_seen_sentences(lake, snapshot), read_dropped_copies(lake, _ROWS_SHOWN)
     columns: list[Any] = ["held_out", "train", "validation", "test", "sealed"]
     return {
         **{f"{split} segments with a sentence of train": seen.get(split, 0) for split in columns[2:]},
         "shared sentences": table(map(asdict, shared), columns),
         "dropped near-duplicates": sum((snapshot.near_duplicates or {}).values()),
-        "near-duplicates": table(
-            map(asdict, dropped[:_ROWS_SHOWN]), ["audio_sha256", "side", "duplicate_of", "bit_errors"]
-        ),
+        "near-duplicates": table(map(asdict, dropped), ["audio_sha256", "side", "duplicate_of", "bit_errors"]),
     }
