@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 from pydantic import BaseModel
 
-from habla_ml.cli.main import app
 from habla_ml.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -74,26 +72,6 @@ def test_links_and_anchors_exist(page: Path) -> None:
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         assert not anchor or anchor in list_anchors(linked), target
-
-
-def check_command(words: list[str]) -> None:
-    """Fail where `habla-ml <words>` names a command or an option that does not exist."""
-    command = typer.main.get_command(app)
-    while words and not words[0].startswith("-") and (commands := getattr(command, "commands", None)):
-        default = getattr(command, "default_command", None)
-        assert default or words[0] in commands, f"habla-ml {words[0]}"
-        command = commands[words.pop(0) if words[0] in commands else default]
-    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
-    for word in words:
-        if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word):
-            assert word.partition("=")[0] in known, f"{command.name}: {word}"
-
-
-@by_page
-def test_commands_and_options_exist(page: Path) -> None:
-    for code in read_code(page):
-        for call in re.findall(r"(?<![\w/-])(?:\.venv/bin/)?habla-ml ((?:[a-z-]+|--).*)", code):
-            check_command(re.split(r"\s+(?=#|\||&&)", call)[0].split())
 
 
 def has_key(model: type[BaseModel], keys: list[str]) -> bool:
