@@ -32,7 +32,7 @@ def canonical_name(name: str) -> str:
     """
     if name.isascii() and name.isalnum():
         return name.lower()
-    visible = "".join(" " if each.isspace() else each for each in name if each.isspace() or not _is_invisible(each))
+    visible = "".join(" " if each.isspace() else each for each in name if each.isspace() or not is_invisible(each))
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", visible).casefold()).casefold()
     spaced = " ".join(unicodedata.normalize("NFKC", " ".join(folded.split())).split())
     return _SPACED_HYPHEN.sub("-", spaced)
@@ -70,5 +70,6 @@ def canonical_file_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _is_invisible(character: str) -> bool:
+def is_invisible(character: str) -> bool:
+    """Return whether a character has no width and no meaning of its own: a control, a format or a variation selector."""
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES or character in _VARIATION_SELECTORS

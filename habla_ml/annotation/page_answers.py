@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from habla_ml.annotation.clips_to_correct import Correction
 from habla_ml.annotation.review_queue import load_blind_requests
+from habla_ml.damaged_text import is_blank
 from habla_ml.errors import InputError
 from habla_ml.inbox.answers import (
     Answer,
@@ -96,7 +97,7 @@ def find_monday(moment: datetime) -> datetime:
 
 def check_answer(clip: HandOut, given: GivenAnswer) -> None:
     """Raise `InputError` if the answer does not fit the clip."""
-    if given.status == "corrected" and not given.text.strip():
+    if given.status == "corrected" and is_blank(given.text):
         raise InputError("the text is empty; type what is said, or say why the clip is unusable")
     if given.status == "confirmed" and not clip.seen_text:
         raise InputError("no text was shown that could be confirmed; type what is said")

@@ -34,7 +34,7 @@ from habla_ml.recordings.segments import SEGMENT_COLUMNS, SegmentMetadata
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
 from habla_ml.settings import CorpusSettings, Settings
 
-_BUILDER_VERSION: Final = "habla_ml.corpus/2"
+_BUILDER_VERSION: Final = "habla_ml.corpus/3"
 _BUILD_BATCH_ROWS: Final = 65_536
 _EVENT_COLUMNS: Final = ("segment_id", "text", "status", "event_id", "source", "person", "created_at", "is_blind")
 

@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from habla_ml.damaged_text import compose_visible, find_damage
 from habla_ml.errors import CorpusError
 from habla_ml.lake import compute_digest
 from habla_ml.settings.yaml_loader import load_yaml
@@ -24,6 +25,8 @@ from habla_ml.settings.yaml_loader import load_yaml
 _RULES_FORMAT: Final = "habla_ml.conventions/1"
 LONGEST_TYPED_CHARS: Final = 2_000
 """More than 30 s of the fastest speech; the patterns of a file never see a longer text."""
+_KEPT_WITHOUT_WORDS: Final = ("unknown marker", "damaged text")
+"""Problems that say more about a text without a word than that it has none."""
 # Everything in square brackets is a marker; a marker that the file does not list is unknown.
 _MARKER: Final = re.compile(r"\[[^\[\]]*\]")
 
@@ -118,7 +121,7 @@ class NormalisedText:
     problem: str | None
     """Why the text is no usable reference, or None.
 
-    One of `empty`, `only markers`, `words missing`, `unknown marker`, `too long`.
+    One of `empty`, `only markers`, `words missing`, `unknown marker`, `damaged text`, `too long`.
     """
     violations: tuple[str, ...] = ()
     """Names of the broken requirements, in the file's order."""
@@ -151,13 +154,14 @@ class Conventions:
         """
         if len(text) > LONGEST_TYPED_CHARS:
             return NormalisedText("", "too long")
-        composed = unicodedata.normalize("NFC", text)
+        composed = compose_visible(text)
         unmarked, problem = self._remove_markers(composed)
+        problem = problem or ("damaged text" if find_damage(text) else None)
         # A rule that removes a zero-width character can join a letter and its accent.
         sentence = unicodedata.normalize("NFC", self._apply_rules(unmarked))
         if not any(character.isalnum() for character in sentence):
             marked = unmarked != composed or any(not character.isspace() for character in text)
-            reason = problem if problem == "unknown marker" else "only markers" if marked else "empty"
+            reason = problem if problem in _KEPT_WITHOUT_WORDS else "only markers" if marked else "empty"
             return NormalisedText("", reason, self._find_violations(text, None))
         return NormalisedText(sentence, problem, self._find_violations(text, sentence))
 

@@ -140,13 +140,21 @@ def _make_clip(label: str, text: Any, cells: Mapping[str, Any], load: Callable[[
         return _make_unusable_clip(label, f"has {type(text).__name__} as its text")
     try:
         up_votes = next((cells[name] for name in _UP_VOTE_COLUMNS if cells.get(name)), 0)
-        votes = [int(up_votes), int(cells.get("down_votes") or 0)]
-    except (TypeError, ValueError):
+        votes = [_parse_count(up_votes), _parse_count(cells.get("down_votes") or 0)]
+    except (TypeError, ValueError, OverflowError):
         return _make_unusable_clip(label, "has votes that are not whole numbers")
     speaker = next((cells[name] for name in _SPEAKER_COLUMNS if cells.get(name) is not None), "")
     accents = next((cells[name] for name in _ACCENT_COLUMNS if cells.get(name)), "")
     hashed = hashlib.sha256(str(speaker).encode("utf-8", "replace")).hexdigest()[:12] if speaker != "" else ""
     return PublicClip(label, text, hashed, votes[0], votes[1], str(accents), load, key=key or label)
+
+
+def _parse_count(value: Any) -> int:
+    """Return a count; pandas writes 2 as 2.0 where the column has an empty cell. Raises `ValueError` for another value."""
+    count = int(value) if not isinstance(value, str) else int(float(value))
+    if count != float(value):
+        raise ValueError("is no whole number")
+    return count
 
 
 def _make_unusable_clip(label: str, problem: str) -> PublicClip:

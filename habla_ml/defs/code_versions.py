@@ -41,7 +41,16 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     ),
     "uploaded_clips": AssetCode("1", (*_SEGMENTS, "recordings.upload_names", "recordings.uploads")),
     "annotated_corpus": AssetCode(
-        "1", ("annotation.events", "annotation.sources", "corpus.build", "corpus.conventions", "corpus.violations")
+        "2",
+        (
+            "annotation.events",
+            "annotation.sources",
+            "corpus.build",
+            "corpus.conventions",
+            "corpus.violations",
+            "damaged_text",
+            "delimited",
+        ),
     ),
     "splits": AssetCode(
         "1",

@@ -1,8 +1,11 @@
-"""The encoding of a text file that people saved: UTF-8, UTF-16, or the Windows code page of Western Europe.
+"""The encoding of a text file that people saved: UTF-8, UTF-16, or a code page of Western Europe.
 
 A byte order mark decides. Without one, NUL bytes at every second place mean UTF-16. A file that is not UTF-8 is either
-UTF-8 with damaged bytes or Windows-1252: accented letters that are valid UTF-8 decide, since Windows-1252 almost never
+UTF-8 with damaged bytes or in a code page: accented letters that are valid UTF-8 decide, since a code page almost never
 forms them by chance.
+
+A spreadsheet saves "CSV" in Windows-1252, "CSV (Macintosh)" in Mac Roman and "CSV (MS-DOS)" in code page 850. Nearly every
+byte has a meaning in all three, so the one with the most letters of Spanish is taken.
 """
 
 from __future__ import annotations
@@ -28,6 +31,11 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _WINDOWS: Final = "cp1252"
+_CODE_PAGES: Final = (_WINDOWS, "mac_roman", "cp850")
+_LABELS: Final = {_WINDOWS: "Windows-1252", "mac_roman": "Mac Roman", "cp850": "MS-DOS code page 850"}
+_SPANISH: Final = "áéíóúüñÁÉÍÓÚÜÑ¿¡"
+_SPANISH_BYTES: Final = {each: _SPANISH.encode(each) for each in _CODE_PAGES}
+_WORKBOOKS: Final = {b"PK\x03\x04": "an Excel or OpenDocument workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
 _DAMAGED: Final = re.compile("[\udc80-\udcff]")
 """A byte that is not UTF-8, as the error handler `surrogateescape` represents it."""
 _ACCENTED: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
@@ -45,7 +53,7 @@ class TextEncoding:
     @property
     def label(self) -> str:
         """The name that people know."""
-        return {_WINDOWS: "Windows-1252"}.get(self.codec, self.codec.upper().removesuffix("-SIG"))
+        return _LABELS.get(self.codec, self.codec.upper().removesuffix("-SIG"))
 
     @property
     def is_utf8(self) -> bool:
@@ -65,6 +73,8 @@ def detect_encoding(file: BinaryIO) -> TextEncoding:
         InputError: The file has no encoding that is known here. The message has the byte, its offset and the next step.
     """
     start = _rewind(file).read(_SAMPLE_BYTES)
+    if (workbook := _WORKBOOKS.get(start[:4])) is not None:
+        raise InputError(f"is {workbook} and no text; open it in a spreadsheet and save it as CSV UTF-8")
     marked = next((TextEncoding(codec) for mark, codec in _MARKS if start.startswith(mark)), None)
     found = marked or _guess_utf16(start)
     if found is not None and not found.is_utf8:
@@ -72,7 +82,7 @@ def detect_encoding(file: BinaryIO) -> TextEncoding:
     elif _find_fault(file, "utf-8") is None:
         found = found or TextEncoding("utf-8")
     elif found is None and not _is_damaged_utf8(file):
-        found = TextEncoding(_WINDOWS, is_guessed=True)
+        found = TextEncoding(_guess_code_page(file), is_guessed=True)
         _check_decodes(file, found)
     _rewind(file)
     return found or TextEncoding("utf-8")
@@ -114,6 +124,15 @@ def _guess_utf16(start: bytes) -> TextEncoding | None:
     if odd > _SHARE_OF_NULS > 4 * even:
         return TextEncoding("utf-16-le", is_guessed=True)
     return TextEncoding("utf-16-be", is_guessed=True) if even > _SHARE_OF_NULS > 4 * odd else None
+
+
+def _guess_code_page(file: BinaryIO) -> str:
+    """Return the code page in which the file has the most letters of Spanish; Windows-1252 of equal ones."""
+    counts = dict.fromkeys(_CODE_PAGES, 0)
+    for chunk in _read_chunks(file):
+        for codec, letters in _SPANISH_BYTES.items():
+            counts[codec] += len(chunk) - len(chunk.translate(None, letters))
+    return max(_CODE_PAGES, key=counts.__getitem__)
 
 
 def _is_damaged_utf8(file: BinaryIO) -> bool:

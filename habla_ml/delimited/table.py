@@ -26,6 +26,7 @@ MAX_ROW_CHARACTERS: Final = 65_536
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _NAME_SPACE: Final = re.compile(r"[\s\-]+")
+_NAME_ENDS: Final = re.compile(r"^[\s\0\ufeff\"']+|[\s\0\ufeff\"']+$")
 _BLANK_BEFORE_QUOTE: Final = re.compile(' +"')
 _BLANK: Final = "\0 \t\f\v\x1a\ufeff"
 """Control-Z ends the files of some old programs."""
@@ -101,7 +102,8 @@ class DelimitedTable:
 
     def _find_problem(self, cells: Sequence[str]) -> str | None:
         if len(cells) > len(self.columns) or "" in self.columns:
-            surplus = [each for name, each in zip(self.columns, cells, strict=False) if not name]
+            # The first column without a name is the index that pandas writes.
+            surplus = [each for name, each in zip(self.columns[1:], cells[1:], strict=False) if not name]
             surplus += cells[len(self.columns) :]
             if any(each.strip() for each in surplus):
                 separator = _DELIMITERS.get(self.delimiter, repr(self.delimiter))
@@ -169,7 +171,8 @@ def open_delimited(
 
 def canonical_column(name: str) -> str:
     """Return the name of a column in lower case, composed, with `_` for blanks and hyphens."""
-    return _NAME_SPACE.sub("_", unicodedata.normalize("NFC", name).strip(" \t\r\n\0\ufeff\"'")).casefold()
+    visible = _NAME_ENDS.sub("", unicodedata.normalize("NFC", name))
+    return _NAME_SPACE.sub("_", visible).casefold()
 
 
 @dataclass

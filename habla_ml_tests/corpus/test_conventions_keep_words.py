@@ -55,6 +55,16 @@ def test_a_prefix_stays_and_a_false_start_is_left_out() -> None:
     assert ORTHOGRAPHIC.read("Los ni- los niños.").sentence == "Los los niños."
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "typed", ["Hola\u2028mundo.", "Hola\u2029mundo.", "Ho\u2060la mundo.", "\u2066Hola\u2069 mun\ufe0fdo."]
+)
+def test_a_line_end_of_any_kind_separates_words_and_nothing_invisible_does(
+    conventions: Conventions, typed: str
+) -> None:
+    assert conventions.read(typed).sentence == "Hola mundo."
+
+
 def test_an_ellipsis_between_two_words_does_not_join_them() -> None:
     assert load_conventions(V1.with_name("orthographic-v3.yaml")).read("Pues...no").sentence == "Puesno"
     assert ORTHOGRAPHIC.read("Pues...no").sentence == "Pues no"

@@ -65,6 +65,8 @@ DIALECTS = {
     "bar": TableDialect("|"),
     "UTF-8 with a mark": TableDialect(encoding="utf-8-sig"),
     "Windows-1252": TableDialect(";", encoding="cp1252"),
+    "CSV (Macintosh)": TableDialect(";", encoding="mac_roman", line_end="\r"),
+    "CSV (MS-DOS)": TableDialect(";", encoding="cp850"),
     "UTF-16 with a mark": TableDialect("\t", encoding="utf-16"),
     "UTF-16, little end first": TableDialect(encoding="utf-16-le"),
     "UTF-16, big end first": TableDialect(encoding="utf-16-be"),
@@ -89,11 +91,19 @@ def test_every_dialect_gives_the_same_rows(name: str) -> None:
     [
         ("Audio_Path", "TRANSCRIPT", "Speaker"),
         (" audio path ", "transcript ", "speaker"),
+        ("audio_path\u00a0", "\u00a0transcript", "speaker"),
         ("audio-path", "Transcript", "speaker"),
     ],
 )
 def test_capitals_and_blanks_in_the_header_do_not_matter(header: tuple[str, ...]) -> None:
     assert read_cells(TableDialect().write(ROWS, header)) == list(ROWS)
+
+
+def test_the_index_that_pandas_writes_is_no_surplus_cell() -> None:
+    data = b",audio_path,transcript,speaker,\n0,1.wav,Hola,Ana,\n1,2.wav,Adios,Eva,tres\n"
+    rows = read_rows(data)
+    assert [row.values.get("transcript") for row in rows] == ["Hola", None]
+    assert "more cells than the header" in (rows[1].problem or "")
 
 
 def test_blanks_after_the_separator_are_not_part_of_the_cells() -> None:
@@ -161,7 +171,7 @@ def test_a_row_that_is_quoted_as_a_whole_is_read() -> None:
         (b"path;text\n", "lacks the column audio_path; found path, text"),
         (b"Buenos dias;Hola, mundo.\n", "its first line has 2 cells that are no column names"),
         (b"audio_path,transcript,Transcript\n", "has the column transcript 2 times; remove all but one"),
-        (b"audio_path,transcript\n\x81", "neither UTF-8 nor Windows-1252: byte 22 .* 0x81; .* save it as UTF-8"),
+        (b"audio_path,transcript\n\x9d", "neither UTF-8 nor Windows-1252: byte 22 .* 0x9d; .* save it as UTF-8"),
         ("audio_path".encode("utf-16") + b"\x00", "is not UTF-16: byte 22 .* is 0x00"),
     ],
 )
@@ -170,8 +180,21 @@ def test_a_table_that_cannot_be_read_is_refused_with_the_next_step(data: bytes, 
         read_rows(data)
 
 
+@pytest.mark.parametrize("letters", ["é", "¡Sí!", "ñ", "€", "·", "«a»"])
+def test_a_code_page_is_windows_1252_where_nothing_speaks_for_another(letters: str) -> None:
+    found = open_delimited(io.BytesIO(TableDialect(encoding="cp1252").write([("a.wav", letters, "")])), [HEADER])
+    assert found.encoding.label == "Windows-1252"
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\0\x06\0", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_with_the_name_of_a_table_is_refused_with_the_next_step(start: bytes) -> None:
+    with pytest.raises(InputError, match=r"workbook and no text; .* save it as CSV UTF-8"):
+        read_rows(start + bytes(range(256)))
+
+
 def test_a_guessed_encoding_is_marked() -> None:
-    for name, encoding in (("Windows-1252", "cp1252"), ("UTF-16-LE", "utf-16-le")):
+    pages = [("Windows-1252", "cp1252"), ("Mac Roman", "mac_roman"), ("MS-DOS code page 850", "cp850")]
+    for name, encoding in (*pages, ("UTF-16-LE", "utf-16-le")):
         found = open_delimited(io.BytesIO(TableDialect(encoding=encoding).write(ROWS)), [HEADER]).encoding
         assert (found.label, found.is_guessed) == (name, True)
     assert not open_delimited(io.BytesIO(TableDialect().write(ROWS)), [HEADER]).encoding.is_guessed

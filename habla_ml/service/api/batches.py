@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from habla_ml.damaged_text import is_blank
 from habla_ml.inbox.data_points import DataPointOutcome, NewDataPoint, receive_data_points
 from habla_ml.service.access import CurrentDevice
 from habla_ml.service.api.fields import UUID_PATTERN, Moment, PlainText, Uuid
@@ -50,7 +51,7 @@ class DataPoint(BaseModel):
 
     @model_validator(mode="after")
     def _require_text(self) -> Self:
-        if self.status != "unusable" and not self.correctedTranscription.strip():
+        if self.status != "unusable" and is_blank(self.correctedTranscription):
             raise ValueError("correctedTranscription is empty; send the text, or the status unusable")
         return self
 

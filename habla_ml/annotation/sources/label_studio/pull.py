@@ -29,6 +29,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
     describe_validation_error,
 )
 from habla_ml.annotation.sources.label_studio.project import Project
+from habla_ml.damaged_text import is_blank
 from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
 from habla_ml.recordings.days import load_day, put_skipped_inputs, read_skipped_inputs
@@ -251,7 +252,7 @@ class _TaskParser:
         if annotation.updated_at > self._newest:
             raise InputError(f"annotation {annotation.id} has a time in the future: {annotation.updated_at}")
         text, reasons = _extract_answer(annotation)
-        if not text.strip() and not reasons:
+        if is_blank(text) and not reasons:
             raise InputError(f"annotation {annotation.id} has neither text nor a reason why it is unusable")
         status: Status = "unusable" if reasons else "confirmed" if text == data.hint else "corrected"
         author = annotation.updated_by or annotation.completed_by

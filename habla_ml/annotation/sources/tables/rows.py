@@ -16,6 +16,7 @@ status, so that an empty cell never means "no speech".
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
 from habla_ml.annotation.review_queue import BlindRequest
+from habla_ml.damaged_text import find_damage, is_blank
 from habla_ml.delimited.encoding import decode_text
 from habla_ml.delimited.table import canonical_column, open_delimited
 from habla_ml.errors import InputError, InputUnavailableError
@@ -55,6 +57,10 @@ _AUDIO_SUFFIXES: Final = (
     ".wave",
     ".webm",
 )
+_SPREADSHEET_FAULT: Final = re.compile(r"#[¡¿]?[A-ZÁÉÍÓÚ/0]+[!?]?|#{2,}|Err:\d{3}|=\w.*", re.DOTALL)
+"""An error of a spreadsheet, or a formula: "-Hola" typed into a cell is a formula with the error #¿NOMBRE?."""
+_EMPTY_CELLS: Final = frozenset(["nan", "NaN", "NaT", "<NA>", "null", "NULL", "None", "n/a", "N/A"])
+"""What programs write for a missing value."""
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2100
 
@@ -168,7 +174,8 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
 
 def _is_waiting(entry: Any, text_key: str) -> bool:
     """Return whether the row is a task of the review queue that nobody has answered yet."""
-    return isinstance(entry, dict) and bool(entry.get("task")) and not (entry.get(text_key) or entry.get("status"))
+    cells = [entry.get(key) for key in ("task", text_key, "status")] if isinstance(entry, dict) else []
+    return [each is None or (isinstance(each, str) and is_blank(each)) for each in cells] == [False, True, True]
 
 
 def _read_entries(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:
@@ -206,22 +213,26 @@ def _rename_keys(entry: Mapping[str, Any]) -> Any:
 def _parse_row(number: int, entry: Any, audio_key: str, text_key: str) -> TableRow:
     if isinstance(entry, InputError):
         raise entry
-    audio, status = _get_required_text(entry, audio_key), _parse_status(entry)
-    reason = _get_text(entry, "reason") or ""
+    audio, status = _get_text(entry, audio_key), _parse_status(entry)
+    # The text of an unusable segment can be anything, such as N/A.
+    text = _get_text(entry, text_key) if status == "unusable" else _get_typed_text(entry, text_key)
+    reason = _get_typed_text(entry, "reason") or ""
+    if audio is None or (text is None and status != "unusable"):
+        raise InputError(f"has no {audio_key if audio is None else text_key}")
     if reason and status != "unusable":
         raise InputError(f"has a reason but is {status}; a reason belongs to status unusable")
     return TableRow(
         number=number,
         audio=audio,
-        text=(_get_text(entry, text_key) or "") if status == "unusable" else _get_required_text(entry, text_key),
-        speaker=_get_text(entry, "speaker"),
+        text=text or "",
+        speaker=_get_typed_text(entry, "speaker"),
         status=status,
         reason=reason,
-        person=(_get_text(entry, "person") or "").strip(),
+        person=(_get_typed_text(entry, "person") or "").strip(),
         annotated_at=_parse_time(entry, "annotated_at"),
         model_version=_get_text(entry, "model_version") or "",
         task=(_get_text(entry, "task") or "").strip(),
-        hint=_get_text(entry, "hint") or "",
+        hint=_get_hint(entry),
     )
 
 
@@ -245,18 +256,26 @@ def _parse_time(entry: Any, key: str) -> datetime | None:
     return moment
 
 
-def _get_required_text(entry: Any, key: str) -> str:
-    value = _get_text(entry, key)
-    if value is None:
-        raise InputError(f"has no {key}")
-    return value
+def _get_hint(entry: Any) -> str:
+    """Return the text that the person saw; a spreadsheet damages it without the person's doing."""
+    hint = entry.get("hint") or ""
+    return "" if isinstance(hint, str) and _find_cell_fault(hint) else _get_text(entry, "hint") or ""
+
+
+def _get_typed_text(entry: Any, key: str) -> str | None:
+    """Return the text of a cell as a person typed it; None where it is blank."""
+    text = _get_text(entry, key)
+    if text is not None and (fault := _find_cell_fault(text)) is not None:
+        raise InputError(f"has a {key} that {fault}")
+    return text
 
 
 def _get_text(entry: Any, key: str) -> str | None:
+    """Return the text of a cell as written; None where it is blank."""
     if not isinstance(entry, dict):
         raise InputError(f"is {type(entry).__name__}, expected an object")
     value = entry.get(key)
-    if value is None or value == "":
+    if value is None:
         return None
     if not isinstance(value, str):
         raise InputError(f"has {type(value).__name__} as {key}, expected text")
@@ -264,4 +283,13 @@ def _get_text(entry: Any, key: str) -> str | None:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise InputError(f"has a {key} that is no valid Unicode") from None
-    return value
+    return None if is_blank(value) else value
+
+
+def _find_cell_fault(text: str) -> str | None:
+    """Return why nobody typed the text of a cell, and the next step, as the end of a sentence; None where it is fine."""
+    if (damage := find_damage(text)) is not None:
+        return f"{damage}; save the table as UTF-8 and type it again"
+    if _SPREADSHEET_FAULT.fullmatch(text.strip()):
+        return "is an error or a formula of the spreadsheet; format the column as text and type it again"
+    return "a program wrote for an empty cell; clear the cell" if text.strip() in _EMPTY_CELLS else None

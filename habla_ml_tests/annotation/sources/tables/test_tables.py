@@ -204,7 +204,7 @@ def test_invalid_rows_are_skipped_with_number_and_reason_and_valid_ones_imported
         ("t.csv", "path,text\na,b\n", "lacks the column audio_path; found path, text"),
         ("t.csv", "a.wav,Buenos días\nb.wav,Hola.\n", "first line has 2 cells that are no column names"),
         ("t.csv", "", "lacks the column"),
-        ("t.csv", b"audio_path,transcript\n\x81,x\n", "neither UTF-8 nor Windows-1252: byte 22 .* is 0x81; .* save it"),
+        ("t.csv", b"audio_path,transcript\n\x9d,x\n", "neither UTF-8 nor Windows-1252: byte 22 .* is 0x9d; .* save it"),
         ("t.csv", "audio_path,transcript,Transcript\na,b,c\n", "has the column transcript 2 times"),
         ("t.json", "{", "is not JSON"),
         ("t.json", "{}", "holds dict, expected a list"),
