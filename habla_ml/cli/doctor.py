@@ -43,7 +43,6 @@ PACKAGES = (
     "pandas",
     "ctranslate2",
     "faster-whisper",
-    "espeakng-loader",
 )
 _LEAST_FREE_GB = 10
 

@@ -12,6 +12,7 @@ _MODULES: Final = {
     "alignment": "praatio",
     "diarisation": "pyannote.metrics",
     "onnx": "onnx",
+    "synthesis": "espeakng_loader",
     "whisper-cpp": "_pywhispercpp",
 }
 """Extra of the package → a module that it installs."""

@@ -18,6 +18,7 @@ import yaml
 from habla_ml.code_identity import read_code_identity
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.definitions import build_definitions
+from habla_ml.defs.models.replicates import train_replicates
 from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.promotion.rule import decide
@@ -27,7 +28,9 @@ from habla_ml.lineage.trace import trace_lineage
 from habla_ml.release.override import sign_override
 from habla_ml.release.published import list_releases
 from habla_ml.settings import load_settings
+from habla_ml.training.plan import read_plan
 from habla_ml.training.record import read_training_record
+from habla_ml.training.replicate_plans import plan_next_replicates
 from habla_ml_tests.defs.conftest import (
     FULL_EVALUATION,
     MONDAY,
@@ -38,8 +41,15 @@ from habla_ml_tests.defs.conftest import (
     build_tree,
     find_failure,
 )
+from habla_ml_tests.testing.spoken_words import (
+    SPOKEN_WORD,
+    collect_spoken_texts,
+    find_texts,
+    insert_spoken_word,
+    read_dagster_home,
+)
 
-DEADLINE_S = 420
+DEADLINE_S = 900
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(DEADLINE_S + 180)]
 
 
@@ -50,6 +60,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, two_days: Path) -> Path:
     tree = build_tree({"growth_hours": 0.02, "sensor_interval_s": 4})
     tree["evaluation"] |= FULL_EVALUATION
     tree["service"] = {"public_url": "https://habla.example"}
+    for session in (folder / "recordings").iterdir():
+        insert_spoken_word(session)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     (folder / "configs").mkdir()
     (folder / "configs" / "test.yaml").write_text(yaml.safe_dump(tree))
@@ -116,8 +128,11 @@ def test_the_daemon_ingests_new_days_and_trains_and_evaluates_a_version(trained)
     assert [model.role for model in comparison.models] == ["base", "candidate"]
     # Four steps on few sessions give no release: a normal outcome, and the channel stays empty.
     assert trained.metadata("cdn_release", "v1")["released"] is False
-    settings = trained.settings
-    assert list_releases(open_store(settings.release.store), settings.release.channel) == []
+    assert list_stable_releases(trained) == []
+
+
+def list_stable_releases(deployment: DagsterDeployment) -> list[object]:
+    return list(list_releases(open_store(deployment.settings.release.store), "stable"))
 
 
 def test_the_metadata_have_figures_plots_and_links(trained):
@@ -160,3 +175,33 @@ def test_a_release_by_a_persons_decision_names_its_ancestors(trained):
     assert released["code of the training"] == released["code of the release"] == str(read_code_identity())
     found = trace_lineage(lake, open_store(settings.release.store), released["version"], LineageBounds())
     assert found.roots[0].below[0].details["record"] == released["training record"]
+
+
+def test_a_replicate_adds_the_spread_over_seeds_and_is_not_released(trained):
+    lake, messages = trained.lake(), []
+    assert read_stored_comparison(lake, "v1").seeds is None
+    before, released = read_plan(lake, "v1"), list_stable_releases(trained)
+    (plan,) = plan_next_replicates(lake, "v1", 1, trained.settings.work_folder)
+    trained.instance.add_dynamic_partitions(MODEL_VERSIONS, [plan.version])
+    train_replicates(trained.definitions, trained.instance, "v1", [plan.version], messages.append)
+    first, second = read_training_record(lake, "v1"), read_training_record(lake, "v1-s2")
+    assert (first.tree != second.tree, second.identity.seed - first.identity.seed) == (True, 1)
+    seeds = read_stored_comparison(lake, "v1").seeds
+    assert [each.version for each in seeds.runs] == ["v1", "v1-s2"]
+    shown = trained.metadata("wer_report", "v1")
+    assert shown["seeds"].startswith("The WER over 2 training seeds is ")
+    assert shown["clips decoded now"] == 0
+    assert read_plan(lake, "v1") == before
+    assert trained.materialize("cdn_release", "v1-s2").success
+    assert trained.metadata("cdn_release", "v1-s2")["released"] is False
+    assert list_stable_releases(trained) == released
+
+
+def test_no_text_of_the_corpus_and_no_hypothesis_is_in_dagsters_storage(trained):
+    texts = collect_spoken_texts(trained.lake())
+    examples = read_stored_comparison(trained.lake(), "v1").examples
+    assert any(SPOKEN_WORD in each.reference for each in examples)
+    assert texts & {hypothesis.text for each in examples for hypothesis in each.hypotheses}
+    stored = list(read_dagster_home(trained.folder / "home"))
+    assert find_texts(stored, ["wer_report"])  # the search reads what Dagster wrote
+    assert find_texts(stored, [SPOKEN_WORD, *texts]) == []

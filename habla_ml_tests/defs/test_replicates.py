@@ -1,21 +1,15 @@
-"""Replicates with other seeds: offered in the UI and trained on demand only."""
+"""Replicates with other seeds: offered in the UI and trained on demand only; `test_daemon` trains one."""
 
 from dataclasses import asdict
 
 import dagster as dg
 import pytest
 
-from habla_ml.defs.jobs import TRAIN_REPLICATE
 from habla_ml.defs.models.replicates import train_replicates
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml.errors import HablaError
-from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import catalogue
-from habla_ml.lake.factory import open_store
-from habla_ml.release.published import list_releases
 from habla_ml.training.plan import VersionPlan, read_plan
-from habla_ml.training.record import read_training_record
-from habla_ml.training.replicate_plans import plan_next_replicates
 from habla_ml_tests.defs.conftest import DagsterDeployment
 from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.trained_versions import store_trained_plan
@@ -69,30 +63,3 @@ def test_the_command_plans_replicates_and_prints_the_next_step(deployment, tmp_p
     assert read_plan(deployment.lake(), "v1-s3").snapshot == read_plan(deployment.lake(), "v1").snapshot
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert sorted(instance.get_dynamic_partitions(MODEL_VERSIONS)) == ["v1-s2", "v1-s3"]
-
-
-@pytest.mark.slow
-def test_a_replicate_adds_the_spread_over_seeds_and_is_not_released(ingested):
-    assert ingested.materialize("splits").success
-    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
-    assert ingested.run(TRAIN_REPLICATE, "v1").success
-    lake, messages = ingested.lake(), []
-    assert read_stored_comparison(lake, "v1").seeds is None
-    before = read_plan(lake, "v1")
-    (plan,) = plan_next_replicates(lake, "v1", 1, ingested.settings.work_folder)
-    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, [plan.version])
-    train_replicates(ingested.definitions, ingested.instance, "v1", [plan.version], messages.append)
-    first, second = read_training_record(lake, "v1"), read_training_record(lake, "v1-s2")
-    assert first is not None
-    assert second is not None
-    assert (first.tree != second.tree, second.identity.seed - first.identity.seed) == (True, 1)
-    seeds = read_stored_comparison(lake, "v1").seeds
-    assert seeds is not None
-    assert [each.version for each in seeds.runs] == ["v1", "v1-s2"]
-    shown = ingested.metadata("wer_report", "v1")
-    assert shown["seeds"].startswith("The WER over 2 training seeds is ")
-    assert shown["clips decoded now"] == 0
-    assert read_plan(lake, "v1") == before
-    assert ingested.materialize("cdn_release", "v1-s2").success
-    assert ingested.metadata("cdn_release", "v1-s2")["released"] is False
-    assert list_releases(open_store(ingested.settings.release.store), "stable") == []

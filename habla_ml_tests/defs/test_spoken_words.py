@@ -1,4 +1,4 @@
-"""Spoken words never enter Dagster's own storage, where no erasure reaches them."""
+"""Spoken words never enter Dagster's own storage, where no erasure reaches them; `test_daemon` has the hypotheses."""
 
 import csv
 import json
@@ -13,14 +13,16 @@ import yaml
 
 from habla_ml.annotation.event_log import append_events, load_events, read_events
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.partitions import MODEL_VERSIONS
-from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.settings import load_settings
 from habla_ml_tests.defs.conftest import FULL_EVALUATION, MONDAY, ROOT, TUESDAY, DagsterDeployment
-from habla_ml_tests.testing.spoken_words import SHORTEST_CHARS, collect_spoken_texts, find_texts, read_dagster_home
+from habla_ml_tests.testing.spoken_words import (
+    SPOKEN_WORD,
+    collect_spoken_texts,
+    find_texts,
+    insert_spoken_word,
+    read_dagster_home,
+)
 
-SPOKEN_WORD = "zarzaparrilla"
-"""A word in every human and machine text, so that a part of a text is found too."""
 ENROLLED_NAME = "Hermenegilda"
 
 
@@ -46,7 +48,8 @@ def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) 
     """Return a deployment with an instance on disk and the word in every text."""
     copytree(two_days, tmp_path, dirs_exist_ok=True)
     for session in sorted((tmp_path / "recordings").iterdir()):
-        _insert_word(session)
+        insert_spoken_word(session)
+        _break_rules(session)
     people = [{"name": ENROLLED_NAME, "role": "student", "labels": [ENROLLED_NAME]}]
     (tmp_path / "people.yaml").write_text(yaml.safe_dump({"people": people}))
     waiting = {"contributor": "c-17", "segments": ["none"], "speakers": [{"label": "Another pupil"}]}
@@ -64,15 +67,12 @@ def spoken_deployment(tmp_path: Path, two_days: Path, tree: dict, recipe: dict) 
         yield DagsterDeployment(tmp_path, settings, build_definitions(settings), instance)
 
 
-def _insert_word(session: Path) -> None:
-    """Insert the word into all texts of a session; one text is English, one breaks rules, one is long."""
+def _break_rules(session: Path) -> None:
+    """Make one corrected text English, let one break rules and one be long, and name two speakers."""
     wrong = {0: f"What is the {SPOKEN_WORD} of this town?", 1: f"¿Tienes 3 {SPOKEN_WORD} ", 2: f"{SPOKEN_WORD} " * 20}
     for path in session.glob("*.json"):
         body = json.loads(path.read_text("utf-8"))
         for at, entry in enumerate(body.get("segments", ()) if isinstance(body, dict) else ()):
-            for key in ("raw_transcript", "transcript", "corrected_transcript"):
-                if entry.get(key):
-                    entry[key] = f"{entry[key]} {SPOKEN_WORD}."
             if path.name == "corrected_ground_truth.json" and entry.get("transcript"):
                 entry["transcript"] = wrong.get(at, entry["transcript"])
             if path.name == "metadata.json" and at in (1, 3):
@@ -142,24 +142,6 @@ def test_no_text_of_the_corpus_is_in_dagsters_storage(spoken_deployment: Dagster
     assert sum(SPOKEN_WORD in each for each in spoken) > 40
     home = spoken_deployment.folder / "home"
     assert find_texts(read_dagster_home(home), [SPOKEN_WORD, SPOKEN_WORD.capitalize(), *spoken]) == []
-    assert find_texts(read_dagster_home(home), [ENROLLED_NAME]) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("growth_hours", [0.01])
-def test_no_hypothesis_is_in_dagsters_storage(spoken_deployment: DagsterDeployment) -> None:
-    _materialise_corpus(spoken_deployment)
-    spoken_deployment.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
-    for asset in ("fine_tuned_checkpoint", "ctranslate2_model", "wer_report"):
-        assert spoken_deployment.materialize(asset, "v1").success
-    comparison = read_stored_comparison(spoken_deployment.lake(), "v1")
-    texts = {each.reference for each in comparison.examples} | collect_spoken_texts(spoken_deployment.lake())
-    assert any(SPOKEN_WORD in each for each in texts)
-    home = spoken_deployment.folder / "home"
-    assert (
-        find_texts(read_dagster_home(home), [SPOKEN_WORD, *(each for each in texts if len(each) >= SHORTEST_CHARS)])
-        == []
-    )
     assert find_texts(read_dagster_home(home), [ENROLLED_NAME]) == []
 
 

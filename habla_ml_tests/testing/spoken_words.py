@@ -18,8 +18,22 @@ from habla_ml.lake.table import read_parquet
 SHORTEST_CHARS: Final = 16
 """Shorter texts occur by chance."""
 
+SPOKEN_WORD: Final = "zarzaparrilla"
+"""A word that tests insert into every text, so that a part of a text is found too."""
+
 StoredBytes = tuple[str, bytes]
 """Where bytes are stored, and the bytes."""
+
+
+def insert_spoken_word(session: Path) -> None:
+    """Append `SPOKEN_WORD` to every text of a recorded session."""
+    for path in session.glob("*.json"):
+        body = json.loads(path.read_text("utf-8"))
+        for entry in body.get("segments", ()) if isinstance(body, dict) else ():
+            for key in ("raw_transcript", "transcript", "corrected_transcript"):
+                if entry.get(key):
+                    entry[key] = f"{entry[key]} {SPOKEN_WORD}."
+        path.write_text(json.dumps(body), "utf-8")
 
 
 def collect_spoken_texts(lake: Lake) -> set[str]:
