@@ -51,9 +51,12 @@ class ServiceConnection:
         """Close the connection."""
         self._http.close()
 
-    def enrol(self, code: str) -> DeviceEnrolment:
-        """Exchange a code for a token, and use it from now on. Not repeated: a code is valid once."""
-        answer = self._send_once("POST", "/v1/devices", json={"code": code})
+    def enrol(self, code: str, key: str) -> DeviceEnrolment:
+        """Exchange a code for a token, and use it from now on.
+
+        A code is valid once, but a repeat with the same secret `key` of 32 to 200 characters returns the same token.
+        """
+        answer = self._send("POST", "/v1/devices", json={"code": code}, headers={"Idempotency-Key": key})
         enrolment = _parse(DeviceEnrolment, answer)
         self.token = enrolment.token
         return enrolment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -52,8 +53,13 @@ class DeviceClient:
         return self.queue.read_value("token") is not None
 
     def enrol(self, code: str) -> None:
-        """Exchange a code for the device's token, which is kept in the queue's folder."""
-        enrolment = self._connection.enrol(code)
+        """Exchange a code for the device's token, which is kept in the queue's folder.
+
+        Where the answer was lost, enrol with the same code again, also after a restart.
+        """
+        key = self.queue.read_value("enrolment_key") or secrets.token_urlsafe(32)
+        self.queue.write_value("enrolment_key", key)
+        enrolment = self._connection.enrol(code, key)
         self.queue.write_value("token", enrolment.token)
 
     def list_consent_texts(self) -> tuple[OfferedConsentText, ...]:

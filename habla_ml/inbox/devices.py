@@ -2,10 +2,14 @@
 
 A code has 60 random bits, is valid for hours and for one device. A token has 256 random bits, so a plain sha256 cannot be
 reversed. It names its device in front, so that the secret part is compared in constant time and never searched for.
+
+A device whose answer was lost repeats its enrolment with the same key, and gets the same token. Id and secret are then
+derived from the code and this key of 256 random bits, so that the service need not keep the token.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -29,6 +33,7 @@ _CODE_GROUP: Final = 4
 _LOOK_ALIKES: Final = str.maketrans("ILO", "110")
 _TOKEN: Final = re.compile(r"habla_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 _NO_DIGEST: Final = "0" * 64
+_SECRET_BYTES: Final = 32
 _SEEN_STEP: Final = timedelta(hours=1)
 """How exact `last_seen_at` is; a write of each request would cost more than the request."""
 _CODE_KEPT: Final = timedelta(days=30)
@@ -87,24 +92,32 @@ def create_enrolment_code(database: Database, label: str, now: datetime, lifetim
     return "-".join(code[at : at + _CODE_GROUP] for at in range(0, _CODE_LENGTH, _CODE_GROUP))
 
 
-def enrol_device(database: Database, code: str, now: datetime, lifetime: timedelta) -> EnrolledDevice | None:
+def enrol_device(
+    database: Database, code: str, now: datetime, lifetime: timedelta, key: str | None = None
+) -> EnrolledDevice | None:
     """Return a new device for a code, or None if the code is unknown, used or expired.
 
-    Capitals, blanks and hyphens do not matter, and I, L and O are read as 1, 1 and 0.
+    Capitals, blanks and hyphens do not matter, and I, L and O are read as 1, 1 and 0. With a secret `key` of the device, a
+    code that was used with the same key returns the same device again, until the code expires.
     """
     typed = re.sub(r"[\s-]", "", code).upper().translate(_LOOK_ALIKES)
     codes = ENROLMENT_CODES.c
-    device_id = uuid.uuid4()
-    secret = secrets.token_urlsafe(32)
+    device_id, secret = _draw_identity() if key is None else _derive_identity(typed, key)
     expires_at = now + lifetime
     with database.write() as connection:
-        is_free = (codes.code_digest == _digest(typed), codes.used_at.is_(None), codes.expires_at > now)
-        label = connection.scalar(update(ENROLMENT_CODES).where(*is_free).values(used_at=now).returning(codes.label))
+        is_valid = (codes.code_digest == _digest(typed), codes.expires_at > now)
+        use = update(ENROLMENT_CODES).where(*is_valid, codes.used_at.is_(None)).values(used_at=now)
+        label = connection.scalar(use.returning(codes.label))
         if label is None:
-            return None
+            is_repeat = key is not None and connection.scalar(select(codes.code_digest).where(*is_valid)) is not None
+            known = connection.execute(select(DEVICES).where(DEVICES.c.device_id == str(device_id))).one_or_none()
+            if not is_repeat or known is None or _list_device(known).describe_state(now) != "active":
+                return None
+            device = Device(known.device_id, known.label)
+            return EnrolledDevice(device, _format_token(device_id, secret), known.expires_at)
         row = {"device_id": str(device_id), "label": label, "token_digest": _digest(secret)}
         connection.execute(insert(DEVICES).values(**row, created_at=now, expires_at=expires_at))
-    return EnrolledDevice(Device(str(device_id), label), f"habla_{device_id.hex}_{secret}", expires_at)
+    return EnrolledDevice(Device(str(device_id), label), _format_token(device_id, secret), expires_at)
 
 
 def find_device(database: Database, token: str, now: datetime) -> Device | None:
@@ -151,6 +164,24 @@ def revoke_device(database: Database, device_id: str, now: datetime) -> ListedDe
     if row is None:
         raise InputError(f"no device has the id {device_id!r}; `habla-ml device list` prints the ids")
     return _list_device(row)
+
+
+def _draw_identity() -> tuple[uuid.UUID, str]:
+    return uuid.uuid4(), secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _derive_identity(code: str, key: str) -> tuple[uuid.UUID, str]:
+    """Return id and secret of the device that enrols with this code and key; neither tells anything of the other."""
+
+    def derive(purpose: str) -> bytes:
+        return hmac.digest(key.encode(), f"habla_ml.{purpose}/1 {code}".encode(), "sha256")
+
+    secret = base64.urlsafe_b64encode(derive("device_secret")).decode().rstrip("=")
+    return uuid.UUID(bytes=derive("device_id")[:16], version=4), secret
+
+
+def _format_token(device_id: uuid.UUID, secret: str) -> str:
+    return f"habla_{device_id.hex}_{secret}"
 
 
 def _list_device(row: Row[tuple[object, ...]]) -> ListedDevice:

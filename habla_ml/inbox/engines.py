@@ -61,7 +61,9 @@ def create_postgres_engine(address: str, password_variable: str) -> Engine:
     url = _parse_address(address)
     password = os.environ.get(password_variable)
     try:
-        return create_engine(
+        from habla_ml.inbox.postgres_connection import ImpatientConnection
+
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg", password=password or None),
             connect_args={key: value for key, value in _POSTGRES_OPTIONS.items() if key not in url.query},
             isolation_level="READ COMMITTED",
@@ -76,6 +78,12 @@ def create_postgres_engine(address: str, password_variable: str) -> Engine:
             f"service.database is {address}, and the driver of PostgreSQL cannot be loaded ({error}); "
             "run pip install 'habla-ml[postgres]'"
         ) from None
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> ImpatientConnection:
+        return ImpatientConnection.connect(*arguments, **options)
+
+    return engine
 
 
 def _parse_address(address: str) -> URL:

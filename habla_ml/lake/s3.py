@@ -184,14 +184,25 @@ class S3Store(Store):
     def delete(self, key: str, unmodified_since: datetime | None = None) -> bool:
         """See `Store.delete`; the owner of a bucket with versions must purge old versions.
 
-        S3 has no condition on the time of a deletion, so the time is read immediately before.
+        S3 has no condition on the time of a deletion, so the time is read immediately before. The deletion is for the
+        content that was read then, so that one that arrives late spares a newer value.
         """
         name = self._make_object_name(key)
         with self._translate_request_errors(f"delete {key}"):
-            found = self._read_headers(name)
-            if found is None or (unmodified_since is not None and found["LastModified"] >= unmodified_since):
-                return False
-            self._client.delete_object(Bucket=self._bucket, Key=name)
+            for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+                found = self._read_headers(name)
+                if found is None or (unmodified_since is not None and found["LastModified"] >= unmodified_since):
+                    return False
+                try:
+                    self._client.delete_object(Bucket=self._bucket, Key=name, IfMatch=found["ETag"])
+                    break
+                except self._client.exceptions.ClientError as error:
+                    code = _get_error_code(error)
+                    if code in _NOT_FOUND_CODES:  # a repeat, after the answer was lost
+                        break
+                    has_changed = code in _PRECONDITION_FAILED_CODES | _CONFLICT_CODES
+                    if not has_changed or attempt == _CONFLICT_ATTEMPTS:
+                        raise
         self._on_replaced(key)
         return True
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from habla_ml.inbox.devices import list_devices, revoke_device
 from habla_ml.inbox.schema import CLIPS
 from habla_ml.release.moves import rollback
 from habla_ml.release.publish import publish_release
+from habla_ml_tests.testing.faulty_network import Fault, FaultPlan, FaultyHttp, fail_once, parse_address
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 from habla_ml_tests.testing.served_deployment import ServedDeployment
@@ -125,6 +127,25 @@ def test_the_device_finds_updates_and_follows_a_rollback(
     rollback(store, "stable")
     # The service may answer from its cache for 30 s; the file of the CDN is new at once.
     assert b'"v1"' in store.read("channels/stable/models/ios.json")
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.CUT_ANSWER, Fault.TWICE])
+def test_an_enrolment_with_a_lost_answer_succeeds_at_the_next_attempt_also_after_a_restart(
+    fault: Fault, server: ServedDeployment, tmp_path: Path
+) -> None:
+    before, code = len(list_devices(server.database)), server.make_code()
+    plan = FaultPlan(fail_once(fault, "POST /v1/devices"))
+    with (
+        FaultyHttp(parse_address(server.url), plan) as proxy,
+        DeviceClient(proxy.endpoint, tmp_path / "phone", "1.0", BackOff(attempts=1)) as device,
+        nullcontext() if fault == Fault.TWICE else pytest.raises(ServiceUnreachableError),
+    ):
+        device.enrol(code)
+    with DeviceClient(server.url, tmp_path / "phone", "1.0", BackOff(attempts=1)) as device:
+        device.enrol(code)
+        assert device.upload() == UploadReport(0, 0, 0)
+    assert len(list_devices(server.database)) == before + 1
+    assert plan.counted == {fault: 1}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from habla_ml_tests.testing.deployment_settings import write_settings
 
 NOW = datetime(2026, 11, 29, 6, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
+KEY = "k" * 43
 
 
 @pytest.fixture
@@ -63,6 +65,36 @@ def test_threads_that_send_one_code_at_once_get_one_device(database: Database) -
         each.join()
     assert len(found) == 8
     assert sum(each is not None for each in found) == 1
+
+
+def test_a_repeat_with_the_same_key_gets_the_same_device_until_the_code_expires(database: Database) -> None:
+    code = create_enrolment_code(database, "a phone", NOW, DAY)
+    first = enrol_device(database, code, NOW, 365 * DAY, KEY)
+    assert first is not None
+    assert enrol_device(database, code.lower(), NOW + DAY / 2, 365 * DAY, KEY) == first
+    assert find_device(database, first.token, NOW) == first.device
+    assert enrol_device(database, code, NOW, DAY, "another key") is None
+    assert enrol_device(database, code, NOW, DAY) is None
+    assert enrol_device(database, code, NOW + DAY, DAY, KEY) is None
+    other = enrol_device(database, create_enrolment_code(database, "the same", NOW, DAY), NOW, DAY, KEY)
+    assert other is not None
+    assert other.device != first.device
+    assert other.token[-43:] != first.token[-43:]
+    revoke_device(database, first.device.device_id, NOW)
+    assert enrol_device(database, code, NOW, DAY, KEY) is None
+    assert first.token[-43:].encode() not in read_database_files(database)
+
+
+def test_threads_that_repeat_one_enrolment_at_once_get_the_same_device(database: Database) -> None:
+    code, found = create_enrolment_code(database, "a phone", NOW, DAY), []
+    repeat = partial(enrol_device, database, code, NOW, DAY, KEY)
+    threads = [threading.Thread(target=lambda: found.append(repeat())) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == [repeat()] * 8
+    assert count_active_devices(database, NOW) == 1
 
 
 def test_neither_codes_nor_tokens_are_stored(database: Database) -> None:

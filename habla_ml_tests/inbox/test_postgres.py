@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, insert, select, text, update
 
 from habla_ml.errors import InputError, LakeError, SettingsError
+from habla_ml.inbox import postgres_connection
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.database import Database, LostRaceError, open_database
 from habla_ml.inbox.locks import hold_contributors
@@ -20,6 +21,7 @@ from habla_ml.inbox.schema import CLIPS, ENROLMENT_CODES
 from habla_ml.inbox.unread_clips import find_unread_hours, mark_ingested, read_unread_clips
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.deployment_settings import write_settings
+from habla_ml_tests.testing.faulty_network import Fault, FaultPlan, FaultyTcp, fail_once
 from habla_ml_tests.testing.postgres_server import PASSWORD, PASSWORD_VARIABLE, PostgresServer
 from habla_ml_tests.testing.received_clips import HOUR, RECEIVED, make_clip_id, make_inbox
 from habla_ml_tests.testing.received_consents import give_consent
@@ -102,6 +104,26 @@ def test_a_server_that_crashed_has_what_was_committed_and_is_used_again(
     with pytest.raises(LakeError, match="cannot be used"):
         database.change(crash_between)
     assert list_codes(database) == ["a"]
+
+
+def test_an_answer_that_is_held_ends_in_an_error_and_the_connection_is_replaced(
+    tmp_path: Path, address: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connection, "ANSWER_TIMEOUT_S", 1.0)
+    plan = FaultPlan(fail_once(Fault.HELD, ""), held_s=30)
+    with FaultyTcp(("127.0.0.1", postgres_server.port), plan) as proxy:
+        through_proxy = address.replace(str(postgres_server.port), str(proxy.port))
+        with pytest.raises(LakeError, match="sent nothing for 1 s"):
+            read_much(open_database(write_settings(tmp_path, service={"database": through_proxy})))
+        read_much(open_database(write_settings(tmp_path, service={"database": through_proxy})))
+    assert plan.counted == {Fault.HELD: 1}
+
+
+def read_much(database: Database) -> None:
+    """Read 40 kB in small answers, more than the proxy passes before its fault."""
+    for _ in range(40):
+        with database.read() as connection:
+            assert connection.scalar(text("SELECT repeat('x', 1000)")) == "x" * 1000
 
 
 def test_two_transactions_that_wait_for_each_other_both_succeed(database: Database) -> None:

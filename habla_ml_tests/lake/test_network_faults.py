@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -139,6 +141,37 @@ def test_each_single_fault_is_overcome(
         list(pool.map(run, OPERATIONS))
     assert found == {}
     assert plan.counted == {fault: len(OPERATIONS)}
+
+
+def test_a_deletion_that_arrives_again_spares_a_newer_value(
+    create_client: Callable[[str], S3Client], s3_endpoint: str
+) -> None:
+    prefix, plan = f"faults/{uuid.uuid4().hex}", FaultPlan(fail_once(Fault.AGAIN_LATER, "DELETE"))
+    direct = S3Store(new_client(s3_endpoint), BUCKET, prefix)
+    direct.compare_and_set("pointers/lease", b"of the first", None)
+    with FaultyHttp(parse_address(s3_endpoint), plan) as proxy:
+        assert S3Store(create_client(proxy.endpoint), BUCKET, prefix).delete("pointers/lease") is True
+        direct.compare_and_set("pointers/lease", b"of the second", None)
+        while not proxy.again:
+            time.sleep(0.02)
+    assert b"412" in proxy.again[0].partition(b"\r\n")[0]
+    assert direct.read("pointers/lease") == b"of the second"
+
+
+def test_a_value_that_changed_before_its_deletion_is_examined_again(s3_endpoint: str) -> None:
+    store = S3Store(new_client(s3_endpoint), BUCKET, f"faults/{uuid.uuid4().hex}")
+    store.compare_and_set("pointers/one", b"old", None)
+    read_headers, started = store._read_headers, datetime.now(UTC)
+
+    def read_and_replace(name: str) -> Any:
+        found = read_headers(name)
+        if found is not None and found["ContentLength"] == len(b"old"):
+            store.compare_and_set("pointers/one", b"newer", found["ETag"])
+        return found
+
+    store._read_headers = read_and_replace  # type: ignore[method-assign]
+    assert store.delete("pointers/one", unmodified_since=started + timedelta(hours=1)) is True
+    assert store.delete("pointers/one") is False
 
 
 @pytest.mark.slow

@@ -185,6 +185,11 @@ class _FaultyProxy(ABC):
 class FaultyHttp(_FaultyProxy):
     """A proxy of an HTTP server; one request for each connection to the server."""
 
+    def __init__(self, target: tuple[str, int], plan: FaultPlan) -> None:
+        super().__init__(target, plan)
+        self.again: list[bytes] = []
+        """Answers to requests that were delivered again later."""
+
     @property
     def endpoint(self) -> str:
         """The address for clients."""
@@ -220,7 +225,7 @@ class FaultyHttp(_FaultyProxy):
         client.sendall(answer)
         if fault == Fault.AGAIN_LATER:
             time.sleep(_LATER_S)
-            self._exchange(message)
+            self.again.append(self._exchange(message))
         return None
 
     def _exchange(self, message: bytes) -> bytes:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from habla_ml.inbox.devices import enrol_device
@@ -36,12 +36,26 @@ class Enrolment(BaseModel):
     expiresAt: datetime  # noqa: N815
 
 
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=32,
+        max_length=200,
+        description="256 random bits that only the device knows. A repeat with the same code and key, such as after a lost "
+        "answer, has the same answer until the code expires.",
+    ),
+]
+
+
 @router.post("/devices", status_code=HTTPStatus.CREATED, responses=describe_problems(UNAUTHENTICATED))
-def create_device(body: EnrolmentRequest, request: Request, response: Response, state: State) -> Enrolment:
+def create_device(
+    body: EnrolmentRequest, request: Request, response: Response, state: State, key: Key = None
+) -> Enrolment:
     """Exchange an enrolment code for a device's id and token."""
     check_wrong_secrets(request, state)
     lifetime = timedelta(days=state.settings.service.device_token_days)
-    enrolled = enrol_device(state.database, body.code, state.read_clock(), lifetime)
+    enrolled = enrol_device(state.database, body.code, state.read_clock(), lifetime, key)
     if enrolled is None:
         count_wrong_secret(request, state)
         raise ProblemError(UNAUTHENTICATED, "the code is wrong, used or expired; ask for a new one")

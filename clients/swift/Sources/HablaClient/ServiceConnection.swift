@@ -9,7 +9,7 @@ public enum ServiceError: Error {
     case unexpectedAnswer(status: Int)
 }
 
-/// The requests of the API. Each one can be repeated without harm, except `enrol`: a code is valid once.
+/// The requests of the API. Each one can be repeated without harm.
 public struct ServiceConnection: Sendable {
     public let address: URL
     public var token: String?
@@ -21,9 +21,10 @@ public struct ServiceConnection: Sendable {
         self.session = session
     }
 
-    /// Exchange a code for the device's token.
-    public func enrol(code: String) async throws -> Enrolment {
-        try await send("POST", "v1/devices", body: EnrolmentRequest(code: code))
+    /// Exchange a code for the device's token. `key` has 256 random bits and is kept, in the Keychain, until the answer came:
+    /// a code is valid once, but a repeat with the same key returns the same token.
+    public func enrol(code: String, key: String) async throws -> Enrolment {
+        try await send("POST", "v1/devices", body: EnrolmentRequest(code: code), headers: ["Idempotency-Key": key])
     }
 
     /// Send corrections of clips that the service has acknowledged.
@@ -80,9 +81,12 @@ public struct ServiceConnection: Sendable {
         return request
     }
 
-    private func send<Body: Encodable, Answer: Decodable>(_ method: String, _ path: String, body: Body) async throws -> Answer {
+    private func send<Body: Encodable, Answer: Decodable>(
+        _ method: String, _ path: String, body: Body, headers: [String: String] = [:]
+    ) async throws -> Answer {
         var request = makeRequest(method, path)
         request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+        for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
         request.httpBody = try JSONEncoder().encode(body)
         let (data, answer) = try await session.data(for: request)
         return try Self.parse(data, answer)
