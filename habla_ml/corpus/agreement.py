@@ -13,15 +13,17 @@ under the conventions and after the scorer's normalisation, so the rate is compa
 
 A person who confirms a text has seen it and agrees more easily than one who types, so the rate is a lower bound. The
 floor of every WER is the rate over blind texts alone: two people who typed the same segment without a text in view.
+
+Memory has one day, the sums of each pair of people, and two sums of each session.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import combinations
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -33,13 +35,24 @@ from habla_ml.corpus.conventions import Conventions
 from habla_ml.corpus.copies import find_names_of_copies
 from habla_ml.corpus.references import find_blind_texts
 from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.database import ScratchDatabase, open_scratch_database
 from habla_ml.names import canonical_name, choose_spellings
 from habla_ml.recordings.days import load_day
 
-_Key = TypeVar("_Key", str, tuple[str, str])
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BOOTSTRAP_DRAWS: Final = 2_000
 _SEED: Final = 20260216
+_SUMS: Final = ("word_errors", "words", "character_errors", "characters")
+_CREATE_SUMS: Final = """
+CREATE TABLE sums (session_id VARCHAR, word_errors BIGINT, words DOUBLE, character_errors BIGINT, characters DOUBLE)
+"""
+_JOIN_SUMS: Final = """
+SELECT coalesce(name, session_id) AS session_id, sum(word_errors)::BIGINT AS word_errors, sum(words) AS words,
+    sum(character_errors)::BIGINT AS character_errors, sum(characters) AS characters
+FROM sums LEFT JOIN copies USING (session_id) GROUP BY ALL ORDER BY session_id
+"""
 
 
 @dataclass
@@ -88,16 +101,6 @@ class AuthorPair:
 
 
 @dataclass(frozen=True)
-class SessionDisagreement:
-    """Sums over the comparisons of one session."""
-
-    session_id: str
-    word_errors: int
-    words: float
-    """Mean lengths of the compared texts."""
-
-
-@dataclass(frozen=True)
 class AnnotatorAgreement:
     """Agreement of all authors."""
 
@@ -112,8 +115,8 @@ class AnnotatorAgreement:
     cer: DisagreementRate
     pairs: tuple[AuthorPair, ...]
     """Sorted by the number of segments, most first."""
-    by_session: tuple[SessionDisagreement, ...] = ()
-    """Sorted by session."""
+    by_session: pa.Table
+    """`session_id`, `word_errors` and `words`, the mean lengths of the compared texts; sorted by session."""
 
     @property
     def summary(self) -> str:
@@ -146,54 +149,71 @@ def measure_agreement(
     """
     if days is None:
         days = list(catalogue.ANNOTATIONS.keys(lake))
-    # Sums alone stay in memory, by session and pair: a corpus has many more comparisons.
-    sums: dict[tuple[str, tuple[str, str]], _Differences] = defaultdict(_Differences)
+    by_pair: dict[tuple[str, str], _Differences] = defaultdict(_Differences)
     segments = usability_conflicts = 0
     typed: Counter[str] = Counter()
-    compared_days: set[str] = set()
-    for event_by_author in (each for day in sorted(days) for each in _find_shared_segments(lake, day, only_blind)):
-        typed.update(event.author for event in event_by_author.values())
-        texts = {author: _prepare_text(event, conventions) for author, event in event_by_author.items()}
-        event, is_compared = next(iter(event_by_author.values())), False
-        for authors in combinations(sorted(texts), 2):
-            one, other = normalise_pair(texts[authors[0]], texts[authors[1]])
-            if not one or not other:
-                usability_conflicts += one != other
-            else:
-                sums[event.session_id, authors].add(_compare_texts(one, other))
-                is_compared = True
-        if is_compared:
-            segments += 1
-            compared_days.add(event.day)
-    names = _name_copies(lake, {session for session, _ in sums}, compared_days)
-    by_session = _join_sums((names.get(session, session), each) for (session, _), each in sums.items())
-    by_pair = _join_sums((authors, each) for (_, authors), each in sums.items())
+    compared_days = []
+    with open_scratch_database(lake.work_folder) as database:
+        database.run(_CREATE_SUMS)
+        for day in sorted(days):
+            of_day: dict[str, _Differences] = defaultdict(_Differences)
+            for event_by_author in _find_shared_segments(lake, day, only_blind):
+                typed.update(event.author for event in event_by_author.values())
+                session = next(iter(event_by_author.values())).session_id
+                texts = {author: _prepare_text(event, conventions) for author, event in event_by_author.items()}
+                compared, n_conflicts = _compare_authors(texts, normalise_pair)
+                for authors, differences in compared.items():
+                    by_pair[authors].add(differences)
+                    of_day[session].add(differences)
+                usability_conflicts += n_conflicts
+                segments += bool(compared)
+            if of_day:
+                compared_days.append(day)
+                _store_sums(database, of_day)
+        by_session = _join_sessions(lake, database, compared_days)
     shown = {canonical_name(name): spelling for name, spelling in choose_spellings(typed.elements()).items()}
-    pairs = [_summarise_pair(shown[one], shown[other], each) for (one, other), each in by_pair.items()]
+    pairs = [_summarise_pair(shown[one], shown[other], each) for (one, other), each in sorted(by_pair.items())]
+    errors, words, character_errors, characters = (by_session[name].to_numpy() for name in _SUMS)
     return AnnotatorAgreement(
         segments=segments,
-        sessions=len(by_session),
+        sessions=by_session.num_rows,
         comparisons=sum(each.comparisons for each in by_pair.values()),
         usability_conflicts=usability_conflicts,
-        wer=_estimate_rate([(each.word_errors, each.words) for each in by_session.values()]),
-        cer=_estimate_rate([(each.character_errors, each.characters) for each in by_session.values()]),
+        wer=_estimate_rate(errors, words),
+        cer=_estimate_rate(character_errors, characters),
         pairs=tuple(sorted(pairs, key=lambda pair: (-pair.segments, pair.first, pair.second))),
-        by_session=tuple(SessionDisagreement(name, each.word_errors, each.words) for name, each in by_session.items()),
+        by_session=by_session.select(["session_id", "word_errors", "words"]),
     )
 
 
-def _join_sums(sums: Iterable[tuple[_Key, _Differences]]) -> dict[_Key, _Differences]:
-    """Return key → the sums of all its entries, sorted by key."""
-    joined: dict[_Key, _Differences] = defaultdict(_Differences)
-    for key, each in sums:
-        joined[key].add(each)
-    return dict(sorted(joined.items()))
+def _compare_authors(
+    texts: Mapping[str, str], normalise_pair: Callable[[str, str], tuple[str, str]]
+) -> tuple[dict[tuple[str, str], _Differences], int]:
+    """Return the differences of each pair of authors with usable texts, and the number of usability conflicts."""
+    compared, n_conflicts = {}, 0
+    for authors in combinations(sorted(texts), 2):
+        one, other = normalise_pair(texts[authors[0]], texts[authors[1]])
+        if not one or not other:
+            n_conflicts += one != other
+        else:
+            compared[authors] = _compare_texts(one, other)
+    return compared, n_conflicts
 
 
-def _name_copies(lake: Lake, sessions: Collection[str], days: Iterable[str]) -> dict[str, str]:
-    """Return copied session → the one name of all its copies."""
-    recordings = [found for day in sorted(days) if (found := load_day(lake, day)) is not None]
-    return find_names_of_copies(lake, [each.metadata for each in recordings], sessions)
+def _store_sums(database: ScratchDatabase, by_session: Mapping[str, _Differences]) -> None:
+    columns = {"session_id": pa.array(by_session.keys(), pa.string())}
+    columns |= {name: pa.array([getattr(each, name) for each in by_session.values()]) for name in _SUMS}
+    database.load_columns("INSERT INTO sums FROM batches", columns)
+
+
+def _join_sessions(lake: Lake, database: ScratchDatabase, days: Iterable[str]) -> pa.Table:
+    """Return the sums of each session, copies under one name, sorted by session."""
+    sessions = [session for (session,) in database.fetch_rows("SELECT DISTINCT session_id FROM sums")]
+    recordings = [found for day in days if (found := load_day(lake, day)) is not None]
+    names = find_names_of_copies(lake, [each.metadata for each in recordings], sessions, database=database)
+    columns = {"session_id": pa.array(names.keys(), pa.string()), "name": pa.array(names.values(), pa.string())}
+    database.load_columns("CREATE TABLE copies AS FROM batches", columns)
+    return database.fetch_table(_JOIN_SUMS)
 
 
 def _find_shared_segments(lake: Lake, day: str, only_blind: bool) -> Iterator[dict[str, AnnotationEvent]]:
@@ -254,14 +274,14 @@ def _summarise_pair(first: str, second: str, shared: _Differences) -> AuthorPair
     )
 
 
-def _estimate_rate(counts: Sequence[tuple[int, float]]) -> DisagreementRate:
+def _estimate_rate(errors: NDArray[np.int64], lengths: NDArray[np.float64]) -> DisagreementRate:
     """Estimate the rate from the errors and the length of each session, and its interval by drawing whole sessions."""
-    by_session = np.asarray(counts, dtype=np.float64).reshape(-1, 2)
-    errors, length = by_session.sum(axis=0).tolist()
+    by_session = np.column_stack([errors.astype(np.float64), lengths])
+    n_errors, length = by_session.sum(axis=0).tolist()
     if len(by_session) < 2:
-        return DisagreementRate(int(errors), length, None)
+        return DisagreementRate(int(n_errors), length, None)
     rng, uniform = np.random.default_rng(_SEED), np.full(len(by_session), 1 / len(by_session))
     # One draw at a time, so that memory does not grow with the number of draws.
     totals = np.stack([rng.multinomial(len(by_session), uniform) @ by_session for _ in range(_BOOTSTRAP_DRAWS)])
     low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5]).tolist()
-    return DisagreementRate(int(errors), length, (low, high))
+    return DisagreementRate(int(n_errors), length, (low, high))

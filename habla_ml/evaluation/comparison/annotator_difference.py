@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from habla_ml.corpus.agreement import AnnotatorAgreement, SessionDisagreement, measure_agreement
+from habla_ml.corpus.agreement import AnnotatorAgreement, measure_agreement
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from habla_ml.corpus.conventions import Conventions
     from habla_ml.lake import Lake
     from habla_ml.settings import EvaluationSettings
@@ -62,15 +63,15 @@ def measure_annotator_difference(
     return None
 
 
-def _compute_interval(sessions: Sequence[SessionDisagreement], settings: EvaluationSettings) -> Interval | None:
+def _compute_interval(sessions: pa.Table, settings: EvaluationSettings) -> Interval | None:
     """Return the interval of the rate, by the bootstrap of the error rates; None for one session.
 
     Lengths are means of two texts, so both sums are doubled to be whole numbers.
     """
-    if len(sessions) < 2:
+    if sessions.num_rows < 2:
         return None
-    words = np.array([round(2 * each.words) for each in sessions], dtype=np.int64)
-    errors = np.array([[2 * each.word_errors] for each in sessions], dtype=np.int64)
-    draws = Draws.of([each.session_id for each in sessions], settings.bootstrap_draws, settings.seed)
+    words = np.rint(2 * sessions["words"].to_numpy()).astype(np.int64)
+    errors = 2 * sessions["word_errors"].to_numpy().reshape(-1, 1)
+    draws = Draws(np.arange(len(words)), settings.bootstrap_draws, settings.seed)
     [resample] = draws.resample([Counts(words, errors)])
     return to_interval(resample.rate(0))
