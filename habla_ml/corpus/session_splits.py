@@ -48,8 +48,10 @@ def assign_sessions(
     connected = group_sessions(hours, connecting, largest_hours, [spelled for spelled, _ in spellings])
     decided = _find_decided_splits(connected, connecting, known, people)
     for spelled, split in spellings:
-        decided[connected[spelled[0]]].update([split] if split else [])
-    group_of = {session: group if len(decided[group]) < 2 else session for session, group in connected.items()}
+        if split is not None:
+            group = connected[spelled[0]]
+            decided[group] = decided.get(group, frozenset()) | {split}
+    group_of = {session: group if len(decided.get(group, ())) < 2 else session for session, group in connected.items()}
     ledger = {session: split for session, split in known.items() if session not in hours}
     for session, group in group_of.items():
         if session in known:
@@ -67,14 +69,18 @@ def _find_spellings(hours: Mapping[str, float], known: Mapping[str, Split]) -> l
 
     A name whose spellings are in several splits already, from before they counted as one, is left out.
     """
-    by_name: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, str] = {}
+    by_name: dict[str, list[str]] = {}
     for session in sorted(hours.keys() | known.keys()):
-        by_name[canonical_name(session)].append(session)
+        # Most names are canonical; then no second text is kept, and no list.
+        name = session if (name := canonical_name(session)) == session else name
+        if (other := first.setdefault(name, session)) is not session:
+            by_name.setdefault(name, [other]).append(session)
     found = []
     for sessions in by_name.values():
         splits = {known[each] for each in sessions if each in known}
         present = [each for each in sessions if each in hours]
-        if len(sessions) > 1 and present and len(splits) < 2:
+        if present and len(splits) < 2:
             found.append((present, next(iter(splits), None)))
     return found
 
@@ -93,19 +99,26 @@ def _find_decided_splits(
     connecting: Mapping[str, Iterable[str]],
     known: Mapping[str, Split],
     people: Mapping[str, Split],
-) -> dict[str, set[Split]]:
-    """Return group → the splits that the ledger decided for its sessions or students.
+) -> dict[str, frozenset[Split]]:
+    """Return group → the splits that the ledger decided for its sessions or students, for groups with some.
 
     `connected` is session → its group, `connecting` student → their sessions, `known` session → its split, and `people`
     canonical name of a student → their split.
     """
-    decided: dict[str, set[Split]] = {group: set() for group in connected.values()}
-    for session in connected.keys() & known.keys():
-        decided[connected[session]].add(known[session])
+    decided: dict[str, frozenset[Split]] = {}
+    shared: dict[frozenset[Split], frozenset[Split]] = {}
+
+    def decide(group: str, split: Split) -> None:
+        splits = decided.get(group, frozenset()) | {split}
+        decided[group] = shared.setdefault(splits, splits)  # one object for all groups with these splits
+
+    for session, group in connected.items():
+        if session in known:
+            decide(group, known[session])
     for name, sessions in connecting.items():
         if (split := people.get(canonical_name(name))) is not None:
             for session in sessions:
-                decided[connected[session]].add(split)
+                decide(connected[session], split)
     return decided
 
 

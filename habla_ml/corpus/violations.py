@@ -15,11 +15,11 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from habla_ml.annotation.review_queue import IssuedReviewRequest, load_review_requests
 from habla_ml.corpus.build import CORPUS_SCHEMA, CorpusDay, list_corpus_days
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.lake.table import open_parquet
 
 _VIOLATION_BATCH_ROWS: Final = 65_536
 _VIOLATION_COLUMNS: Final = ("segment_id", "session_id", "day", "file_name", "text", "violations", "annotated_at")
@@ -98,7 +98,7 @@ def find_confirmed_rules(
 
 
 def _read_violating_rows(lake: Lake, day: CorpusDay) -> pa.Table:
-    file = pq.ParquetFile(lake.fetch_path(day.parquet))
+    file = open_parquet(lake.fetch_path(day.parquet))
     batches = file.iter_batches(_VIOLATION_BATCH_ROWS, columns=list(_VIOLATION_COLUMNS))
     parts = [rows.filter(pc.greater(pc.list_value_length(rows["violations"]), 0)) for rows in batches]
     return pa.Table.from_batches(parts, schema=pa.schema([CORPUS_SCHEMA.field(name) for name in _VIOLATION_COLUMNS]))

@@ -29,6 +29,7 @@ from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, Pointer, catalogue
 from habla_ml.lake.reachability import is_json
 from habla_ml.lake.shards import load_shards
+from habla_ml.lake.table import open_parquet
 from habla_ml.names import canonical_name
 
 TABLE, JSON, PAGE, TEXT, BINARY, INDEX = "table", "json", "page", "text", "binary", "index"
@@ -262,13 +263,15 @@ def load_index(lake: Lake) -> TableIndex:
 def _read_object(lake: Lake, object_id: str, kind: str, *, is_large: bool) -> IndexRow:
     if kind != TABLE:
         return IndexRow(object_id, kind)
-    source = pa.PythonFile(lake.open_ranges(object_id), "r") if is_large else lake.fetch_path(object_id)
-    file = pq.ParquetFile(source)
+    if is_large:
+        file = pq.ParquetFile(pa.PythonFile(lake.open_ranges(object_id), "r"))
+    else:
+        file = open_parquet(lake.fetch_path(object_id))
     names = file.schema_arrow.names
     if names == _SCHEMA.names:
         return IndexRow(object_id, INDEX)
     if is_large and "audio" not in names:
-        file = pq.ParquetFile(lake.fetch_path(object_id))
+        file = open_parquet(lake.fetch_path(object_id))
     keys, voices = set[str](), set[tuple[str, str]]()
     for batch in file.iter_batches(columns=[each for each in (*ID_COLUMNS, *_VOICE_COLUMNS) if each in names]):
         keys.update(*(filter(None, _read_texts(batch, name)) for name in ID_COLUMNS))
@@ -299,7 +302,7 @@ def _read_texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
 
 def _read_part(lake: Lake, part: str) -> Iterator[IndexRow]:
     """Yield the rows of a part; raises `OSError` if a page of it is damaged."""
-    file = pq.ParquetFile(lake.fetch_path(part), page_checksum_verification=True)
+    file = open_parquet(lake.fetch_path(part), verifies_pages=True)
     for batch in file.iter_batches(_ROWS_AT_ONCE):
         marks = np.split(batch["marks"].flatten().to_numpy(), np.cumsum(batch["marks"].value_lengths())[:-1])
         others = (batch[name].to_pylist() for name in ("object", "kind", "sessions", "speakers"))

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from habla_ml.errors import LakeError
 from habla_ml.lake.lake import Lake
-from habla_ml.lake.table import put_table
+from habla_ml.lake.table import open_parquet, put_table
 
 SHARDS_FORMAT: Final = "habla_ml.shards/1"
 _PARQUET_START: Final = b"PAR1"
@@ -113,7 +113,7 @@ def iterate_batches(
     """Yield the rows of a table, at most `batch_rows` at a time, with those of these columns that it has, or all."""
     table = load_shards(lake, table_id)
     for shard in table.shards:
-        file = pq.ParquetFile(lake.fetch_path(shard.parquet))
+        file = open_parquet(lake.fetch_path(shard.parquet))
         names = file.schema_arrow.names
         wanted = names if columns is None else [each for each in columns if each in names]
         read = wanted if table.key in wanted or not shard.left_out else [*wanted, table.key]
@@ -127,7 +127,7 @@ def read_rows(lake: Lake, table_id: str, columns: Sequence[str]) -> pa.Table:
     read = columns if table.key in columns else [*columns, table.key]
     parts = []
     for shard in table.shards:
-        rows = pq.ParquetFile(lake.fetch_path(shard.parquet)).read(list(read if shard.left_out else columns))
+        rows = open_parquet(lake.fetch_path(shard.parquet)).read(list(read if shard.left_out else columns))
         parts.append(rows.filter(table.find_counted(rows, shard)).select(list(columns)))
     return pa.concat_tables(parts)
 
@@ -156,7 +156,7 @@ def count_rows(lake: Lake, table_id: str) -> int:
     table = load_shards(lake, table_id)
     total = 0
     for shard in table.shards:
-        file = pq.ParquetFile(lake.fetch_path(shard.parquet))
+        file = open_parquet(lake.fetch_path(shard.parquet))
         if shard.left_out:
             total += sum(table.select_counted(each, shard).num_rows for each in file.iter_batches(columns=[table.key]))
         else:

@@ -51,13 +51,21 @@ def open_table(lake: Lake, object_id: str) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(lake.get_bytes(object_id)))
 
 
+def open_parquet(path: Path, *, verifies_pages: bool = False) -> pq.ParquetFile:
+    """Open a parquet file on a local disk, to read it in batches.
+
+    By default pyarrow reads ahead and keeps all that it read until the last batch, so that memory follows the file.
+    """
+    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=verifies_pages)
+
+
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a parquet file, or some of its columns, into memory.
 
     `pyarrow.parquet.read_table` reads by a scanner, whose threads can abort a process that is about to end
     (apache/arrow issues 34314 and 39862).
     """
-    return _read(pq.ParquetFile(path), columns)
+    return _read(open_parquet(path), columns)
 
 
 def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:

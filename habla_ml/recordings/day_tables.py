@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from habla_ml.consent.tombstones import drop_erased_rows
 from habla_ml.lake import Lake
 from habla_ml.lake.shards import Shard, ShardedTable, iterate_batches, load_shards
+from habla_ml.lake.table import open_parquet
 from habla_ml.recordings.segments import ROW_GROUP_SIZE, SEGMENT_METADATA_SCHEMA, SEGMENT_SCHEMA, RecordedSegment
 
 _KEY: Final = "session_id"
@@ -175,7 +176,7 @@ def _complete_sessions(
 
 def _read_counted_rows(lake: Lake, shard: Shard, dropped: Collection[str]) -> Iterator[_Row]:
     table = ShardedTable(_KEY, (shard,))
-    for batch in pq.ParquetFile(lake.fetch_path(shard.parquet)).iter_batches(batch_size=ROW_GROUP_SIZE):
+    for batch in open_parquet(lake.fetch_path(shard.parquet)).iter_batches(batch_size=ROW_GROUP_SIZE):
         rows = table.select_counted(batch, shard).to_pylist()
         yield from (row for row in rows if row[_KEY] not in dropped)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.lake.table import arrow_schema, put_table, write_table
 from habla_ml_tests.testing.text_corpora import create_empty_lake
 
@@ -54,3 +55,14 @@ def test_a_table_in_parts_has_the_bytes_of_the_whole_table(tmp_path: Path, n_row
     parts = (rows.slice(one, other - one) for one, other in pairwise(edges))
     write_table(tmp_path / "parts.parquet", parts, rows.schema)
     assert lake.put_file(tmp_path / "parts.parquet") == put_table(lake, rows)
+
+
+def test_memory_holds_one_batch_of_a_table_however_large_its_file_is(tmp_path):
+    lake, rng = create_empty_lake(tmp_path), np.random.default_rng(1)
+    table = put_table(lake, pa.table({"noise": rng.integers(0, 2**60, 2_000_000)}))
+    before, most, rows = pa.total_allocated_bytes(), 0, 0
+    for batch in iterate_batches(lake, table):
+        rows += batch.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows == 2_000_000
+    assert most < lake.fetch_path(table).stat().st_size / 4
