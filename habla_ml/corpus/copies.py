@@ -60,10 +60,11 @@ def _find_copied_pairs(
     database.load_columns(
         "CREATE TABLE wanted AS FROM batches", {"session_id": pa.array(sorted(sessions), pa.string())}
     )
+    # Not a semi-join: DuckDB does not know how many rows a stream has, and would keep all of them in place of the sessions.
     database.load(
         """
         CREATE TABLE recorded AS SELECT md5_number(audio_sha256) AS sound, session_id
-        FROM batches SEMI JOIN wanted USING (session_id) WHERE loudness_dbfs > $silence
+        FROM batches WHERE loudness_dbfs > $silence AND coalesce(session_id IN (FROM wanted), FALSE)
         """,
         _read_sounds(lake, metadata),
         _SOUND_SCHEMA,

@@ -116,8 +116,9 @@ def _sum_change(
     database.load(
         _ADD_DAYS, _iterate_days(lake, {each: objects[each] for each in objects if each not in known}), _DAY_SCHEMA
     )
+    # Not a semi-join: DuckDB does not know how many rows a stream has, and would keep all of them in place of the changed.
     sql = """CREATE TABLE others AS SELECT sound, max(duration_ns) AS kept
-        FROM batches SEMI JOIN changed USING (sound) GROUP BY sound"""
+        FROM batches WHERE coalesce(sound IN (SELECT sound FROM changed), FALSE) GROUP BY sound"""
     database.load(sql, _iterate_rows(lake, kept), _SCHEMA)
     database.run("INSERT INTO written SELECT origin, sound, duration_ns FROM changed WHERE is_new")
     ((change,),) = database.fetch_rows(_SUM_CHANGE)
