@@ -34,7 +34,7 @@ class CodeIdentity(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
-    """Of the package, such as `0.1.0`."""
+    """Of the package, such as `1.0.0`."""
     commit: str | None
     """Git commit, of a checkout or of a package that was installed from git; None where neither is known."""
     changes: str | None

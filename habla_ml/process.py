@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,12 @@ def _watch_parent(parent_pid: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path) -> int:
+def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path, log: Path | None = None) -> int:
     """Run programs in a folder until one of them ends, or this process gets SIGINT or SIGTERM; then end all.
 
     A program that does not end within a minute is killed.
     Each program has its own session, so that Ctrl+C in a terminal reaches it once. If this process is killed, Linux kills
-    them.
+    them. Their output goes to the file `log`, which is replaced, or to the terminal.
 
     Returns:
         The exit status of the program that ended first; 0 after a signal to this process.
@@ -72,7 +72,9 @@ def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path) -> int:
     signal.signal(signal.SIGTERM, ask)
     attach = partial(die_with_parent, os.getpid())
     # The process has one thread here, so a function between fork and exec is safe.
-    running = [subprocess.Popen(each, cwd=folder, start_new_session=True, preexec_fn=attach) for each in commands]
+    start = partial(subprocess.Popen, cwd=folder, start_new_session=True, preexec_fn=attach)
+    with nullcontext() if log is None else log.open("wb") as output:
+        running = [start(each, stdout=output, stderr=output) for each in commands]
     ended = None
     while ended is None and not asked.is_set():
         time.sleep(_CHILD_POLL_S)

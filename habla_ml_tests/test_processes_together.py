@@ -71,3 +71,13 @@ def test_they_end_with_a_supervisor_that_is_killed(
     process.kill()
     process.wait(30)
     wait_until(lambda: not any(is_running(each) for each in pids.values()), "a program outlived its supervisor")
+
+
+def test_the_output_of_both_goes_to_one_file(tmp_path: Path) -> None:
+    log = tmp_path / "dev.log"
+    log.write_text("of the last start")
+    commands = [[sys.executable, "-c", "print('pages')"], [sys.executable, "-c", "import time; time.sleep(60)"]]
+    supervisor = "import pathlib, habla_ml.process as p; p.run_until_one_ends({!r}, pathlib.Path(), pathlib.Path({!r}))"
+    program = supervisor.format(commands, str(log))
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert (found.stdout, log.read_text().splitlines()[0]) == (b"", "pages")

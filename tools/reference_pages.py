@@ -1,8 +1,8 @@
-"""The generated pages of the documentation: every key of the settings, and every command.
+"""The generated pages of the documentation: every key of the settings, every command, the assets, the Python interface.
 
     python -m tools.reference_pages
 
-writes `docs/reference/settings.md` and `docs/reference/commands.md`. A test fails where they are older than the code.
+writes the pages in `docs/reference`. A test fails where they are older than the code.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pydantic_core import PydanticUndefined
 
 from habla_ml.cli.main import app
 from habla_ml.settings import Settings
+from tools.reference_api import render_api
+from tools.reference_assets import render_assets
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "day"}
@@ -136,11 +138,20 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+PAGES: Final = {
+    "settings.md": render_settings,
+    "commands.md": render_commands,
+    "assets.md": render_assets,
+    "api.md": render_api,
+}
+"""File in `FOLDER` → the function that returns its text."""
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "settings.md").write_text(render_settings(), "utf-8")
-    (FOLDER / "commands.md").write_text(render_commands(), "utf-8")
+    for name, render in PAGES.items():
+        (FOLDER / name).write_text(render(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typer
 
 from habla_ml.api import open_deployment
 from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
+from habla_ml.cli.dagster_home import use_project_home
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,5 +133,6 @@ def conventions_apply(profile: Profile = None) -> None:
     from habla_ml.defs.runs import open_dagster_instance
 
     context = open_deployment(profile)
+    use_project_home(context.settings)
     with open_dagster_instance() as instance:
         apply_conventions(build_definitions(context.settings), instance, context.lake, context.settings, print_line)

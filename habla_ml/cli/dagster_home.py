@@ -1,23 +1,43 @@
-"""Comparison of the `dagster.yaml` of a DAGSTER_HOME with the one that this version is shipped with.
+"""The DAGSTER_HOME of a project, and the comparison of its `dagster.yaml` with the one that this version is shipped with.
 
 `habla-ml dev` copies the file once and never replaces it, because people change it. An update of habla_ml can need new keys.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from habla_ml.project_files import find_shipped_root
+from habla_ml.settings import Settings, configs_folder
 from habla_ml.settings.yaml_files import read_mapping
 
 DAGSTER_CONFIG_FILE: Final = "dagster.yaml"
+DEMO_PROFILE: Final = "demo"
 _NEEDED_SECTIONS: Final = ("concurrency", "run_launcher", "run_monitoring", "run_retries", "freshness", "scheduler")
 _NEEDED_VALUES: Final = frozenset(
     {"run_launcher.module", "run_launcher.class", "run_monitoring.enabled", "run_retries.enabled", "freshness.enabled"}
 )
 """Keys whose value must be as shipped; of the other keys a person may choose the value."""
+
+
+def find_dagster_home(settings: Settings) -> Path:
+    """Return the home that `habla-ml dev` uses: the demo's own, or `DAGSTER_HOME`, or `dagster_home` in the project."""
+    root = configs_folder().parent
+    if settings.profile == DEMO_PROFILE:
+        return root / "var" / "demo" / "dagster_home"
+    return Path(os.environ.get("DAGSTER_HOME") or root / "dagster_home").resolve()
+
+
+def use_project_home(settings: Settings) -> None:
+    """Set DAGSTER_HOME to the home of the profile's project, unless the variable exists or the project has no home."""
+    if "DAGSTER_HOME" in os.environ or not (configs_folder() / f"{settings.profile_option}.yaml").is_file():
+        return
+    home = find_dagster_home(settings)
+    if (home / DAGSTER_CONFIG_FILE).is_file():
+        os.environ["DAGSTER_HOME"] = str(home)
 
 
 def find_shipped_dagster_config() -> Path:

@@ -15,7 +15,12 @@ from pathlib import Path
 import typer
 
 from habla_ml.cli.context import AsJson, Profile, print_json, print_line
-from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_outdated_keys, find_shipped_dagster_config
+from habla_ml.cli.dagster_home import (
+    DAGSTER_CONFIG_FILE,
+    find_outdated_keys,
+    find_shipped_dagster_config,
+    use_project_home,
+)
 from habla_ml.cli.extras import find_missing_extras, list_used_extras
 from habla_ml.cli.findings import measure_subjects, print_findings, sort_by_health
 from habla_ml.errors import HablaError
@@ -104,7 +109,9 @@ def _check_gpu() -> Finding:
         free, total = torch.cuda.mem_get_info()
         found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         return Finding("graphics card", "ok", found)
-    next_step = "enough for the demo; whisper-small needs 8 GB or more"
+    next_step = (
+        "set training.recipe to configs/recipes/cpu-laptop.yaml; the recipes of Whisper small need a card of 8 GB"
+    )
     return Finding("graphics card", "note", "none: training runs on the CPU", next_step)
 
 
@@ -136,6 +143,7 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("consent", "note", "no register: all recordings count as consented", next_step)
     yield _check_alerts(settings.monitoring.alerts)
     yield _check_free_space(settings.work_folder)
+    use_project_home(settings)
     yield _check_dagster_home(os.environ.get("DAGSTER_HOME"))
 
 

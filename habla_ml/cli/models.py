@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from habla_ml.api import export, open_deployment
 from habla_ml.cli.context import Profile, print_line, print_progress, terminal
+from habla_ml.cli.dagster_home import use_project_home
 from habla_ml.errors import ReleaseError
 from habla_ml.tables import print_table
 
@@ -87,6 +88,7 @@ def replicate_command(
 
     context = open_deployment(profile)
     settings, lake = context.settings, context.lake
+    use_project_home(settings)
     with open_dagster_instance() as instance:
         plans = plan_subset_runs(lake, version, percent, settings.work_folder) if percent else []
         if seeds or not percent:

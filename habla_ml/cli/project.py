@@ -13,14 +13,20 @@ from rich.console import Console
 
 from habla_ml.api import open_deployment
 from habla_ml.cli.context import Profile, print_line
-from habla_ml.cli.dagster_home import DAGSTER_CONFIG_FILE, find_shipped_dagster_config
+from habla_ml.cli.dagster_home import (
+    DAGSTER_CONFIG_FILE,
+    DEMO_PROFILE,
+    find_dagster_home,
+    find_shipped_dagster_config,
+)
 from habla_ml.cli.extras import DEMO_EXTRAS, find_missing_extras
 from habla_ml.errors import InputError
 from habla_ml.project_files import find_shipped_root, write_project
 from habla_ml.settings import configs_folder
 
-DEMO_PROFILE: Final = "demo"
 DEMO_FOLDER: Final = Path("habla-demo")
+DEV_LOG: Final = "dev.log"
+LAST_LINES: Final = 20
 
 
 def init_command(
@@ -58,8 +64,15 @@ def demo_command() -> None:
     run_demo(Console())
 
 
-def dev_command(profile: Profile = None) -> None:
+def dev_command(
+    profile: Profile = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print what the programs log, in place of a file.")
+    ] = False,
+) -> None:
     """Open the Dagster UI with its daemon, and the service. Ctrl+C ends all of them.
+
+    What they log is in `dev.log` in DAGSTER_HOME, which begins anew at each start.
 
     Example: habla-ml dev -p demo
     """
@@ -67,7 +80,7 @@ def dev_command(profile: Profile = None) -> None:
     from habla_ml.process import run_until_one_ends
 
     settings = open_deployment(profile).settings
-    home = _find_dagster_home(settings.profile)
+    home = find_dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     root = configs_folder().parent
     for source, target in (
@@ -82,12 +95,15 @@ def dev_command(profile: Profile = None) -> None:
     os.environ.update(DAGSTER_HOME=str(home), HABLA_PROFILE=settings.profile_option, PATH=path)
     reset_instance_ticks()
     commands = [[str(programs / "habla-ml"), "serve"], [str(programs / "dg"), "dev", "-w", "workspace.yaml"]]
-    sys.exit(run_until_one_ends(commands, root))
-
-
-def _find_dagster_home(profile: str) -> Path:
-    """Return the demo's own home, or `DAGSTER_HOME`, or `dagster_home` in the project."""
-    root = configs_folder().parent
-    if profile == DEMO_PROFILE:
-        return root / "var" / "demo" / "dagster_home"
-    return Path(os.environ.get("DAGSTER_HOME") or root / "dagster_home").resolve()
+    log = home / DEV_LOG
+    print_line(f"pages        http://{settings.service.host}:{settings.service.port}")
+    print_line("Dagster UI   http://localhost:3000   (after up to a minute)")
+    if verbose:
+        sys.exit(run_until_one_ends(commands, root))
+    print_line(f"log          {log}")
+    print_line("Ctrl+C ends all of it; until then leave this window open")
+    code = run_until_one_ends(commands, root, log)
+    if code:
+        print_line("\n".join(log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:]))
+        print_line(f"a program ended with {code}; the whole log is {log}")
+    sys.exit(code)

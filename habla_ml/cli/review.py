@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,11 +11,12 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_json, print_line, print_rich_table
+from habla_ml.cli.context import Profile, print_json, print_line, print_progress, print_rich_table
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
     from habla_ml.annotation.review_queue import ReviewQueue
+    from habla_ml.api import Deployment
     from habla_ml.review.listing import ListedSegment
 
 
@@ -27,6 +29,9 @@ def review_command(
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Write tables with clips to this folder instead.")] = None,
     person: Annotated[list[str] | None, typer.Option(help="Who gets a table; repeat it for a second person.")] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Choose new segments now, as the weekly schedule does.")
+    ] = False,
     profile: Profile = None,
 ) -> None:
     """Show the review queue: which segments to annotate next, where they are, and why; or write it to fill in.
@@ -40,9 +45,13 @@ def review_command(
 
     deployment = open_deployment(profile)
     lake, settings = deployment.lake, deployment.settings
+    if choose:
+        _choose(deployment)
     queue = load_queue(lake)
     if queue is None:
-        print_line("there is no review queue yet; materialise `review_queue`, or wait for its weekly schedule")
+        print_line(
+            f"there is no review queue yet; run `{settings.command('review --choose')}`, or wait for its weekly schedule"
+        )
         return
     if write is not None:
         for name, rows in write_review_tables(lake, queue.items, person or ["1"], write).items():
@@ -59,6 +68,14 @@ def review_command(
         service = settings.service
         address = service.public_url or f"http://{service.host}:{service.port}"
         _print_queue(segments, queue, f"{address}/correct")
+
+
+def _choose(deployment: Deployment) -> None:
+    from habla_ml.review.queue import find_segments_to_send_back, make_queue
+
+    lake = deployment.lake
+    sent_back = find_segments_to_send_back(lake)
+    make_queue(lake, deployment.release_store, deployment.settings, datetime.now(UTC), print_progress, sent_back)
 
 
 def _export(segments: list[ListedSegment], target: Path) -> None:

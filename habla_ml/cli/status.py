@@ -11,6 +11,7 @@ import typer
 
 from habla_ml.api import open_deployment
 from habla_ml.cli.context import AsJson, Profile, print_json, print_line
+from habla_ml.cli.dagster_home import use_project_home
 from habla_ml.cli.findings import measure_subjects, print_findings
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
@@ -38,6 +39,7 @@ def status_command(
     from habla_ml.monitoring.status.loop_status import read_loop_status
 
     settings = open_deployment(profile).settings
+    use_project_home(settings)
     now = datetime.now(UTC)
     inputs = StatusInputs(
         settings,

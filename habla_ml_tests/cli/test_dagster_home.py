@@ -1,12 +1,15 @@
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from habla_ml.cli.dagster_home import find_outdated_keys, find_shipped_dagster_config
+from habla_ml.cli.dagster_home import find_outdated_keys, find_shipped_dagster_config, use_project_home
 from habla_ml.cli.doctor import run_checks
 from habla_ml.errors import SettingsError
 from habla_ml.monitoring.finding import Finding
+from habla_ml.project_files import write_project
+from habla_ml.settings import load_settings
 
 SHIPPED = {
     "concurrency": {"runs": {"max_concurrent_runs": 2}},
@@ -66,3 +69,13 @@ def test_the_doctor_compares_the_file_of_dagster_home_with_the_shipped_one(tmp_p
     assert "is older than habla_ml: run_monitoring.enabled" in check().found
     (tmp_path / "dagster.yaml").unlink()
     assert check().next_step.startswith(f"copy {shipped}")
+
+
+@pytest.mark.parametrize(("variable", "home"), [(None, "dagster_home"), ("", ""), ("elsewhere", "elsewhere")])
+def test_commands_use_the_home_of_the_project_unless_the_variable_is_set(tmp_path, monkeypatch, variable, home):
+    write_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", "")  # so that the variable is as before after the test
+    monkeypatch.setenv("DAGSTER_HOME", variable) if variable is not None else monkeypatch.delenv("DAGSTER_HOME")
+    use_project_home(load_settings("local"))
+    assert os.environ["DAGSTER_HOME"] == (str(tmp_path / home) if variable is None else home)

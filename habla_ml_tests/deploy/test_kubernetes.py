@@ -199,7 +199,7 @@ def test_images_and_versions_agree_with_the_pins() -> None:
     [chart] = re.findall(r"--version (\S+)", (DEPLOY / "helm" / "values.yaml").read_text("utf-8"))
     assert f"\ndagster=={chart}\n" in constraints
     images = {PODS[name]["containers"][0]["image"] for name in PODS}
-    assert {each.rpartition("-")[0] for each in images} == {"registry.example.org/habla_ml:0.1.0"}
+    assert {each.rpartition("-")[0] for each in images} == {"registry.example.org/habla_ml:1.0.0"}
 
 
 def test_no_secret_is_in_a_file() -> None:

@@ -10,7 +10,12 @@ EXIT_CODES: Final = {
     "habla-ml status --metrics /var/lib/prometheus/node-exporter/habla_ml.prom": 0,
     "habla-ml status --metrics FILE": 0,
     "habla-ml import /media/archive/recordings": 0,
+    "habla-ml init mi-escuela": 0,
     "habla-ml review": 0,
+    "habla-ml review --choose": 0,
+    "habla-ml review --choose --language es": 0,
+    "habla-ml review --write cola --person ana": 0,
+    "habla-ml rollback": 0,
     "habla-ml review --export queue.m3u": 0,
     "habla-ml review --write cola --person ana --person eva": 0,
     "habla-ml conventions check configs/conventions/orthographic-v5.yaml": 0,
@@ -31,6 +36,7 @@ EXIT_CODES: Final = {
     "habla-ml rollout 50": 0,
     "habla-ml rollout 100 --critical": 0,
     "habla-ml renew": 0,
+    "habla-ml renew --unverified": 0,
     "habla-ml keys list": 0,
     "habla-ml keys renew": 0,
     "habla-ml keys rotate": 0,
@@ -113,6 +119,8 @@ RUN_BY_OTHER_TESTS: Final = {
     ),
     "habla-ml train --estimate": "training/test_several_processes.py",
     "habla-ml train --version v1": "training/test_process.py",
+    "habla-ml transcribe clase.m4a --format srt": "cli/test_transcribe.py",
+    "habla-ml transcribe lesson.m4a --format srt": "cli/test_transcribe.py",
     "habla-ml train --version v3": "training/test_process.py",
     "habla-ml train bundle v3 --to '~/v3-bundle'": "training/bundle/test_bundle.py",
     "habla-ml train import '~/v3-result'": "training/bundle/test_bundle.py",
@@ -146,6 +154,9 @@ NOT_RUN: Final = {
 
 OTHER_PROGRAMS: Final = {
     "make ": "test_docs.py finds the target; CI runs lint, audit and test",
+    r"(apt|pip) install (python3-venv|torch|.*whl)|\. habla-env|cd (my-school|mi-escuela)": (
+        "installs several GB; security/test_wheel.py builds the wheel and runs its commands"
+    ),
     "cp configs/conventions": "the deployment of the tests has the copy",
     "(cp|chmod|git clone|cd /opt|python3 -m venv|pip install .*(deploy|editable)|useradd|install|systemctl|-u postgres) ?": (
         "needs root; deploy/ checks the units and scripts with systemd-analyze and a real PostgreSQL"

@@ -1,13 +1,14 @@
 """The generated pages are those of the code."""
 
-from tools.reference_pages import FOLDER, render_commands, render_settings
+import pytest
 
-REMEDY = "run `python -m tools.reference_pages`"
-
-
-def test_the_page_of_the_settings_is_that_of_the_code() -> None:
-    assert (FOLDER / "settings.md").read_text("utf-8") == render_settings(), REMEDY
+from tools.reference_pages import FOLDER, PAGES
 
 
-def test_the_page_of_the_commands_is_that_of_the_code() -> None:
-    assert (FOLDER / "commands.md").read_text("utf-8") == render_commands(), REMEDY
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_that_of_the_code(name: str) -> None:
+    assert (FOLDER / name).read_text("utf-8") == PAGES[name](), "run `python -m tools.reference_pages`"
+
+
+def test_each_page_of_the_folder_is_generated() -> None:
+    assert {each.name for each in FOLDER.glob("*.md")} == set(PAGES)
