@@ -169,6 +169,7 @@ OTHER_PROGRAMS: Final = {
     "pip install 'habla-ml": "another test compares the extras with pyproject.toml",
     "pip install --no-deps habla_ml-": "security/test_wheel.py builds and installs the wheel",
     "(git log|umask|python -m build)": "security/test_wheel.py builds the wheel twice",
+    "pytest ": "CI runs the tests",
     r"python -m tools\.": "tools/ tests both",
     "python benchmarks/bench_ablation": "takes a day",
     "dagster code-server start": "deploy/ starts such a server",
