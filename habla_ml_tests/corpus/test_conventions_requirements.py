@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_orthographic_and_verbatim_text_differ_in_hesitations_and_false_starts()
     assert VERBATIM_CONVENTIONS.read(typed).sentence == "Eh… quiero una ca-, una mesa, ¿eh?"
 
 
+@pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="the digest has the Unicode tables of Python 3.11")
 def test_files_without_requirements_keep_their_digest() -> None:
     assert load_conventions(V1).digest.startswith("a1465b957d61ef56")
     assert load_conventions(V2).digest.startswith("cfe360b6ed473597")
