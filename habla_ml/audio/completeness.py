@@ -1,4 +1,4 @@
-"""Check that an Ogg or CAF file is complete, since FFmpeg decodes a cut-off one partially without an error.
+"""Check that FFmpeg decodes the whole of an Ogg, CAF or MP4 file, since it decodes a part without an error.
 
 Android's recorder does not set the end-of-stream flag of Ogg, so a file without it is whole if it ends with a complete
 page and a complete packet. A file that lost whole pages at its end has no other trace of it.
@@ -14,6 +14,8 @@ from habla_ml.errors import InputError
 _OGG_PAGE: Final = struct.Struct("<4sBBqIIIB")
 _IS_FIRST: Final = 0x02
 _IS_LAST: Final = 0x04
+_MP4_BOX: Final = struct.Struct(">I4s")
+_MP4_LONG_BOX: Final = struct.Struct(">I4sQ")
 _CAF_CHUNK: Final = struct.Struct(">4sq")
 _CAF_HEADER_BYTES: Final = 8
 
@@ -61,3 +63,21 @@ def check_caf_chunks(data: bytes) -> None:
             label = name.decode("ascii", "backslashreplace")
             raise InputError(f"is cut off: it declares {size} bytes of {label!r}, the file holds {present}")
         at += _CAF_CHUNK.size + size
+
+
+def check_mp4_boxes(data: bytes) -> None:
+    """Raise `InputError` if a second recording follows the first: FFmpeg would read one of the two only.
+
+    Box layout: ISO/IEC 14496-12, section 4.2. A fragmented recording has one `moov` too.
+    """
+    at, indexes = 0, 0
+    while len(data) - at >= _MP4_BOX.size:
+        size, name = _MP4_BOX.unpack_from(data, at)
+        indexes += name == b"moov"
+        if indexes > 1:
+            raise InputError(f"holds a second recording, with its index at byte {at}; split it into two files")
+        if size == 1 and len(data) - at >= _MP4_LONG_BOX.size:
+            size = _MP4_LONG_BOX.unpack_from(data, at)[2]
+        if size < _MP4_BOX.size:  # 0: up to the end of the file
+            return
+        at += size

@@ -23,6 +23,8 @@ _FULL_SCALE: Final = 32_768
 MAX_CHANNELS: Final = 8
 _MIN_SAMPLE_RATE_HZ: Final = 4_000
 _MAX_SAMPLE_RATE_HZ: Final = 384_000
+_CANCELLED_SHARE: Final = 0.01
+"""Of the power of one channel. A voice in one of eight channels leaves 1/64 in their mean."""
 _MAX_AMPLITUDE: Final = 2.0
 """Largest magnitude of a float sample that is clipped to full scale, 6 dB above it."""
 
@@ -49,6 +51,17 @@ def check_level(samples: NDArray[np.float32]) -> None:
     if _MAX_AMPLITUDE < peak <= _FULL_SCALE and bool((samples == np.rint(samples)).all()):
         raise InputError(f"{fault}: integers were stored as floats; divide them by {_FULL_SCALE} and export it again")
     raise InputError(f"{fault}; normalise it and export it again")
+
+
+def mix_channels(mean: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of all channels, or the first channel where the channels cancel each other out.
+
+    A plug that is wired the wrong way records the same voice twice with opposite signs, and their mean is silence.
+    """
+    power, first_power = (
+        float(np.square(each, dtype=np.float64).mean()) if len(each) else 0.0 for each in (mean, first)
+    )
+    return first if power < _CANCELLED_SHARE * first_power else mean
 
 
 def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from habla_ml.audio.audio_decoder import DECODED, REFUSED, detect_container, read_message, write_message
-from habla_ml.audio.completeness import check_caf_chunks, check_ogg_pages
-from habla_ml.audio.decode import MAX_CHANNELS, SAMPLE_RATE, check_format, check_level, quantise, resample
+from habla_ml.audio.completeness import check_caf_chunks, check_mp4_boxes, check_ogg_pages
+from habla_ml.audio.decode import MAX_CHANNELS, SAMPLE_RATE, check_format, check_level, mix_channels, quantise, resample
 from habla_ml.errors import InputError
 from habla_ml.process import die_with_parent
 
@@ -97,6 +97,7 @@ def _decode_stream(
 
     most = round((max_duration_s + _PADDING_S) * rate)
     parts: list[NDArray[np.float32]] = []
+    first_channel: list[NDArray[np.float32]] = []
     count = 0
     planar: AudioResampler | None = None
     try:
@@ -108,6 +109,7 @@ def _decode_stream(
                 channels = each.to_ndarray()
                 check_level(channels)
                 parts.append(channels.mean(axis=0, dtype=np.float32))
+                first_channel.append(channels[0])
                 count += len(parts[-1])
             if count > most:
                 raise InputError(f"lasts longer than the {max_duration_s:g} s allowed; split it")
@@ -115,7 +117,7 @@ def _decode_stream(
         # Whatever follows the sound of an MP3, such as lyrics, looks like a damaged packet.
         if container != "mp3" or declared_s is None or count < (declared_s - _PADDING_S) * rate:
             raise
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    return mix_channels(*map(np.concatenate, (parts, first_channel))) if parts else np.zeros(0, dtype=np.float32)
 
 
 def _decode_packets(opened: Any, container: str) -> Iterator[Any]:
@@ -137,6 +139,8 @@ def _read_declared_duration(opened: Any, container: str, data: bytes) -> float |
         check_ogg_pages(data)
     if container == "caf":
         check_caf_chunks(data)
+    if container == "mp4":
+        check_mp4_boxes(data)
     if container == "aac" or (container == "mp3" and not any(tag in data[:65_536] for tag in (b"Xing", b"Info"))):
         return None
     stream = opened.streams.audio[0]

@@ -1,8 +1,8 @@
 """WAV bytes to 16 kHz mono samples, or a reason why the file cannot be used.
 
 libsndfile decodes a cut-off WAV partially without an error, so the RIFF chunks are parsed here and libsndfile gets only
-the format and the samples. A file is whole if its `data` chunk is. What follows that chunk does not matter: zeros up
-to a sector, stray bytes, an ID3v1 tag, a LIST chunk that is cut off or not padded.
+the format and the samples. A file is whole if its `data` chunk is. What follows that chunk does not matter, unless it
+is more sound: zeros up to a sector, stray bytes, an ID3v1 tag, a LIST chunk that is cut off or not padded.
 
 A program that writes to a pipe cannot return to the header, so it leaves a placeholder as the size of `data`:
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from habla_ml.audio.decode import SAMPLE_RATE, check_format, check_level, quantise, resample
+from habla_ml.audio.decode import SAMPLE_RATE, check_format, check_level, mix_channels, quantise, resample
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def decode_wav(data: bytes, max_duration_s: float) -> NDArray[np.int16]:
     if len(decoded) != frames:
         raise InputError(f"declares {frames} frames, but {len(decoded)} can be decoded; export it again")
     check_level(decoded)
-    mono: NDArray[np.float32] = decoded[:, 0] if form.channels == 1 else decoded.mean(axis=1)
+    first: NDArray[np.float32] = decoded[:, 0]
+    mono = first if form.channels == 1 else mix_channels(decoded.mean(axis=1), first)
     return quantise(resample(mono, form.sample_rate_hz))
 
 
@@ -111,7 +112,9 @@ def _find_samples(data: bytes) -> tuple[_Format, int, int]:
             if form is None:
                 break
             size = declared if wide_size is None or declared != 0xFFFFFFFF else wide_size
-            return form, start, _resolve_size(data, start, size, riff_size)
+            size = _resolve_size(data, start, size, riff_size)
+            _refuse_second_recording(data, start + size + size % 2)
+            return form, start, size
         if declared > present:
             raise _make_cut_error(name, declared, present)
         if name == b"fmt " and form is None:
@@ -147,6 +150,13 @@ def _resolve_size(data: bytes, start: int, declared: int, riff_size: int) -> int
     # Only here a tag at the end would become sound.
     has_tag = present >= _ID3V1_BYTES and data[-_ID3V1_BYTES:].startswith(b"TAG")
     return present - _ID3V1_BYTES * has_tag
+
+
+def _refuse_second_recording(data: bytes, end: int) -> None:
+    """Raise `InputError` if more sound follows the samples: the text of such a clip is of both parts."""
+    is_second_file = data[end : end + 4] in _MAGIC and is_wav(data[end : end + 12])
+    if is_second_file or (data.startswith(b"data", end) and len(data) - end > 8):
+        raise InputError(f"holds a second recording after byte {end}; split it into two files")
 
 
 def _is_placeholder(size: int) -> bool:

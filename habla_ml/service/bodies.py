@@ -1,4 +1,4 @@
-"""Bodies of requests: bounded in size and time on every route, and received into a file where they are large."""
+"""Bodies of requests: plain, bounded in size and time on every route, and received into a file where they are large."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from habla_ml.errors import LakeError
-from habla_ml.service.problems import BAD_REQUEST, DIGEST_MISMATCH, ProblemError
+from habla_ml.service.problems import BAD_REQUEST, DIGEST_MISMATCH, INVALID, UNSUPPORTED, ProblemError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SCOPE_KEY: Final = "habla_ml.body_bound"
 _BUFFER_BYTES: Final = 1_000_000
+_PLAIN_ENCODINGS: Final = (b"", b"identity")
 _DIGEST_ITEM: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}):[ \t]*")
 
 
@@ -52,7 +53,7 @@ class _BodyBound:
 
 
 class BodyBoundMiddleware:
-    """Refuse bodies above a size (413) and slower than a time (408), whatever their headers claim."""
+    """Refuse bodies above a size (413), slower than a time (408) or compressed (415), whatever else their headers claim."""
 
     def __init__(self, app: ASGIApp, largest_bytes: int, timeout_s: float) -> None:
         self.app = app
@@ -75,10 +76,12 @@ async def receive_body(request: Request, folder: Path, largest_bytes: int, timeo
     other bodies. Nothing is left in the folder if the body is not received.
 
     Raises:
-        ProblemError: The digest is missing or differs, or the body is cut off.
+        ProblemError: The digest is missing or differs, or the body is a form, empty or cut off.
         HTTPException: The body is too large (413) or too slow (408).
         LakeError: The folder cannot be written.
     """
+    if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
+        raise ProblemError(UNSUPPORTED, "the body is a multipart form; send the bytes of the file as the whole body")
     digest = read_content_digest(request)
     bound: _BodyBound = request.scope[_SCOPE_KEY]
     bound.largest_bytes, bound.timeout_s = largest_bytes, timeout_s
@@ -93,6 +96,8 @@ async def receive_body(request: Request, folder: Path, largest_bytes: int, timeo
             raise ProblemError(
                 DIGEST_MISMATCH, f"{spool.size_bytes} bytes came that differ from the digest; send them again"
             )
+        if not spool.size_bytes:
+            raise ProblemError(INVALID, "the body has 0 bytes; send the file once the recorder has closed it")
         content = spool.finish() if spool.file is None else await to_thread.run_sync(spool.finish)
     except BaseException as error:
         spool.discard()
@@ -152,7 +157,7 @@ def _bound_receive(scope: Scope, receive: Receive, bound: _BodyBound) -> Receive
             # What comes now is that the client left; a handler may wait for it.
             return await receive()
         if deadline is None:
-            _check_declared_length(scope, bound)
+            _check_head(scope, bound)
             deadline = asyncio.get_running_loop().time() + bound.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -169,8 +174,12 @@ def _bound_receive(scope: Scope, receive: Receive, bound: _BodyBound) -> Receive
     return receive_bounded
 
 
-def _check_declared_length(scope: Scope, bound: _BodyBound) -> None:
+def _check_head(scope: Scope, bound: _BodyBound) -> None:
+    """Refuse a body by its headers. A compressed one would be kept as it came, and acknowledged as what it is not."""
     for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in _PLAIN_ENCODINGS:
+            reason = "the body has a Content-Encoding; send it without compression"
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason, {"Connection": "close"})
         if name == b"content-length" and value.isdigit() and int(value[:20]) > bound.largest_bytes:
             raise _refuse_size(bound)
 

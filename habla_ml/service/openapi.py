@@ -16,6 +16,7 @@ from habla_ml.service.problems import (
     TOO_SLOW,
     UNAUTHENTICATED,
     UNAVAILABLE,
+    UNSUPPORTED,
     Problem,
     describe_problems,
 )
@@ -81,7 +82,7 @@ def _complete_operation(operation: dict[str, Any]) -> None:
     if operation.get("security"):
         implied.append(UNAUTHENTICATED)
     if "requestBody" in operation:
-        implied += [BAD_REQUEST, TOO_LARGE, TOO_SLOW]
+        implied += [BAD_REQUEST, TOO_LARGE, TOO_SLOW, UNSUPPORTED]
     for status, response in describe_problems(*implied).items():
         responses.setdefault(str(status), response)
     for status in (TOO_MANY.status, UNAVAILABLE.status):

@@ -53,6 +53,9 @@ ERASURE_PENDING: Final = Problem(
     "erasure-pending", HTTPStatus.CONFLICT, "The data of an earlier withdrawal are not erased yet", retryable=True
 )
 TOO_LARGE: Final = Problem("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+UNSUPPORTED: Final = Problem(
+    "unsupported-media-type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is compressed or wrapped; send it plain"
+)
 TOO_SLOW: Final = Problem("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly", retryable=True)
 DIGEST_MISMATCH: Final = Problem(
     "digest-mismatch", HTTPStatus.BAD_REQUEST, "The body differs from its digest", retryable=True
@@ -65,7 +68,17 @@ UNAVAILABLE: Final = Problem("unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "Try
 INTERNAL: Final = Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed", retryable=True)
 _BY_STATUS: Final = {
     each.status: each
-    for each in (UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, CONFLICT, TOO_LARGE, TOO_SLOW, BAD_REQUEST)
+    for each in (
+        UNAUTHENTICATED,
+        FORBIDDEN,
+        NOT_FOUND,
+        METHOD_NOT_ALLOWED,
+        CONFLICT,
+        TOO_LARGE,
+        UNSUPPORTED,
+        TOO_SLOW,
+        BAD_REQUEST,
+    )
 }
 
 

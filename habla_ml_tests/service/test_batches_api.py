@@ -1,5 +1,6 @@
 """Data points over HTTP: a result each, whatever the others are."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,22 @@ def test_a_body_that_is_no_batch_is_a_problem(phone: Phone, body: Any, status: i
 
 def test_an_empty_batch_has_no_result(phone: Phone) -> None:
     assert send(phone) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Hola\r\nmundo.", "Hola\rmundo.", "Hola\x0bmundo.", "Hola\x0cmundo.", "Hola\x85mundo."]
+)
+def test_the_line_ends_of_every_system_are_kept_as_typed(phone: Phone, text: str) -> None:
+    assert [each["status"] for each in send(phone, make_item(correctedTranscription=text))] == ["accepted"]
+    assert read_texts(phone) == [text]
+
+
+def test_a_text_without_a_visible_character_is_empty(phone: Phone) -> None:
+    [result] = send(phone, make_item(correctedTranscription="\u200b\u00a0"))
+    assert (result["status"], "is empty" in result["detail"]) == ("rejected", True)
+
+
+def test_a_compressed_batch_is_refused_by_its_name(phone: Phone) -> None:
+    headers = {"Authorization": f"Bearer {phone.device.token}", "Content-Encoding": "gzip"}
+    answer = phone.service.client.post("/v1/batches", content=gzip.compress(b'{"items": []}'), headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")

@@ -149,3 +149,27 @@ def test_a_session_in_spanish_is_kept_as_typed(phone: Phone) -> None:
     assert phone.put(b"sound", Habla_Session="4º B, inglés".encode()).status_code == 201
     (kept,) = read_unread_clips(phone.service.state.database, "2026-11-29T06")
     assert kept.session == "4º B, inglés"
+
+
+@pytest.mark.parametrize(
+    ("headers", "part"),
+    [
+        ({"Content_Encoding": "gzip"}, "send it without compression"),
+        ({"Content_Type": "multipart/form-data; boundary=x"}, "send the bytes of the file as the whole body"),
+    ],
+)
+def test_a_body_that_is_not_the_plain_file_is_refused_and_not_acknowledged(
+    phone: Phone, headers: dict[str, str], part: str
+) -> None:
+    answer = phone.put(b"a", **headers)
+    expect_problem(answer, 415, "unsupported-media-type")
+    assert part in answer.json()["detail"]
+    assert phone.put(b"a", Content_Encoding="identity").status_code == 201
+    assert phone.list_files() == [b"a"]
+
+
+def test_an_empty_file_is_refused_and_its_id_stays_free(phone: Phone) -> None:
+    answer = phone.put(b"")
+    expect_problem(answer, 422, "invalid")
+    assert "0 bytes" in answer.json()["detail"]
+    assert phone.put(b"a").status_code == 201

@@ -17,7 +17,8 @@ _MOMENT_PATTERN: Final = (
     r"(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 _PSEUDONYM_PATTERN: Final = "^[!-.0-~¡-¬®-ʯ]([ -.0-~¡-¬®-ʯ]*[!-.0-~¡-¬®-ʯ])?$"
-_ALLOWED_CONTROLS: Final = "\n\t"
+_ALLOWED_CONTROLS: Final = "\t\n\v\f\r\x85"
+"""Tabs and the line ends of every system."""
 LONGEST_TEXT: Final = 2_000
 LONGEST_NAME: Final = 100
 

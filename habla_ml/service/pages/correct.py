@@ -46,7 +46,7 @@ router = APIRouter(prefix="/correct", include_in_schema=False)
 
 
 def _refuse_control_characters(text: str) -> str:
-    if any(ord(each) < 32 and each not in "\n\t" for each in text):
+    if any(ord(each) < 32 and each not in "\t\n\v\f\r" for each in text):
         raise ValueError("has a control character")
     return text
 

@@ -19,7 +19,7 @@ from habla_ml.errors import InputError
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.table import put_table, read_table
 
-_READER_VERSION: Final = "habla_ml.table_clips/1"
+_READER_VERSION: Final = "habla_ml.table_clips/2"
 """Raise it when the same file gives other audio."""
 _SCHEMA: Final = pa.schema([("clip", pa.string()), ("audio_sha256", pa.string())])
 _SETTLED_AFTER_S: Final = 3.0
