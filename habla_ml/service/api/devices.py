@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from habla_ml.inbox.devices import enrol_device
 from habla_ml.service.limits import check_wrong_secrets, count_wrong_secret
@@ -37,11 +38,9 @@ class Enrolment(BaseModel):
 
 
 Key = Annotated[
-    str | None,
+    Annotated[str, Field(pattern="^[!-~]{32,200}$")] | SkipJsonSchema[None],
     Header(
         alias="Idempotency-Key",
-        min_length=32,
-        max_length=200,
         description="256 random bits that only the device knows. A repeat with the same code and key, such as after a lost "
         "answer, has the same answer until the code expires.",
     ),
