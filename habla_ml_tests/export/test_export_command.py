@@ -11,7 +11,7 @@ import yaml
 
 from habla_ml.cli.models import export_command
 from habla_ml.errors import ExportError
-from habla_ml_tests.docs.test_docs import check_command
+from habla_ml_tests.testing.deploy_files import check_command
 
 WORKFLOW = Path(__file__).resolve().parents[2] / ".github/workflows/coreml.yml"
 
@@ -39,4 +39,4 @@ def test_the_workflow_pins_its_actions_and_calls_commands_that_exist() -> None:
     commands = [shlex.split(each["run"]) for each in steps if each.get("run", "").startswith("habla-ml")]
     assert len(commands) == 1
     for command in commands:
-        check_command(command[1:])
+        check_command(command)
