@@ -58,10 +58,7 @@ def mix_channels(mean: NDArray[np.float32], first: NDArray[np.float32]) -> NDArr
 
     A plug that is wired the wrong way records the same voice twice with opposite signs, and their mean is silence.
     """
-    power, first_power = (
-        float(np.square(each, dtype=np.float64).mean()) if len(each) else 0.0 for each in (mean, first)
-    )
-    return first if power < _CANCELLED_SHARE * first_power else mean
+    return first if np.vdot(mean, mean) < _CANCELLED_SHARE * np.vdot(first, first) else mean
 
 
 def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:

@@ -109,7 +109,8 @@ def _decode_stream(
                 channels = each.to_ndarray()
                 check_level(channels)
                 parts.append(channels.mean(axis=0, dtype=np.float32))
-                first_channel.append(channels[0])
+                if len(channels) > 1:
+                    first_channel.append(channels[0].copy())  # a view would keep the other channels
                 count += len(parts[-1])
             if count > most:
                 raise InputError(f"lasts longer than the {max_duration_s:g} s allowed; split it")
@@ -117,7 +118,8 @@ def _decode_stream(
         # Whatever follows the sound of an MP3, such as lyrics, looks like a damaged packet.
         if container != "mp3" or declared_s is None or count < (declared_s - _PADDING_S) * rate:
             raise
-    return mix_channels(*map(np.concatenate, (parts, first_channel))) if parts else np.zeros(0, dtype=np.float32)
+    mean = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    return mix_channels(mean, np.concatenate(first_channel)) if first_channel else mean
 
 
 def _decode_packets(opened: Any, container: str) -> Iterator[Any]:

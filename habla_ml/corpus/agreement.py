@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 from habla_ml.annotation.event_log import load_events, read_valid_events
 from habla_ml.annotation.events import AnnotationEvent, parse_event
 from habla_ml.corpus.conventions import Conventions
-from habla_ml.corpus.copies import find_names_of_copies
+from habla_ml.corpus.copies import load_names_of_copies
 from habla_ml.corpus.references import find_blind_texts
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.database import ScratchDatabase, open_scratch_database
@@ -210,9 +210,7 @@ def _join_sessions(lake: Lake, database: ScratchDatabase, days: Iterable[str]) -
     """Return the sums of each session, copies under one name, sorted by session."""
     sessions = [session for (session,) in database.fetch_rows("SELECT DISTINCT session_id FROM sums")]
     recordings = [found for day in days if (found := load_day(lake, day)) is not None]
-    names = find_names_of_copies(lake, [each.metadata for each in recordings], sessions, database=database)
-    columns = {"session_id": pa.array(names.keys(), pa.string()), "name": pa.array(names.values(), pa.string())}
-    database.load_columns("CREATE TABLE copies AS FROM batches", columns)
+    load_names_of_copies(lake, database, [each.metadata for each in recordings], sessions)
     return database.fetch_table(_JOIN_SUMS)
 
 

@@ -11,9 +11,7 @@ from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from habla_ml.audio import SILENCE_DBFS
 from habla_ml.lake import Lake
@@ -27,7 +25,6 @@ middle, or partly deleted, has all its sounds in the other copy; a clip that was
 _SOUND_SCHEMA: Final = pa.schema(
     [("session_id", pa.string()), ("audio_sha256", pa.string()), ("loudness_dbfs", pa.float64())]
 )
-_ANNOTATION_COLUMNS: Final = {"sentence", "status", "annotated_at", "conventions", "is_blind"}
 
 
 def find_copied_sessions(
@@ -120,6 +117,15 @@ def find_names_of_copies(
     return found
 
 
+def load_names_of_copies(
+    lake: Lake, database: ScratchDatabase, metadata: Iterable[str], sessions: Collection[str]
+) -> None:
+    """Make the table `copies` with the columns `session_id` and `name`; the arguments are as in `find_names_of_copies`."""
+    names = find_names_of_copies(lake, metadata, sessions, database=database)
+    columns = {"session_id": pa.array(names.keys(), pa.string()), "name": pa.array(names.values(), pa.string())}
+    database.load_columns("CREATE TABLE copies AS FROM batches", columns)
+
+
 def rename_sessions(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
     """Return the rows with the sessions in `names` under their other name."""
     if not names:
@@ -142,24 +148,3 @@ def rank_copies(source: str, keys: Sequence[str], annotation: str = "position") 
         SELECT position, min(position) OVER ({copies}) AS first,
             first_value({annotation}) OVER ({copies} ORDER BY {newest_first}) AS newest FROM {source}
     """  # noqa: S608 (every part is a constant of this package)
-
-
-def keep_newest_of_each_sound(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Return the first row of each combination of `keys`, in the order of the rows, with the newest annotation of them.
-
-    `audio_sha256` is one of the keys. The first row stays when a copy is annotated later, so no day loses its segments to
-    a copy.
-    """
-    if pc.count_distinct(rows["audio_sha256"]).as_py() == rows.num_rows:
-        return rows
-    ranked = rows.select([*{*keys, "annotated_at", "segment_id"}])
-    ranked = ranked.append_column("position", pa.array(np.arange(rows.num_rows)))
-    with open_scratch_database(None) as database:
-        database.load("CREATE TABLE copies AS FROM batches", ranked.to_batches(), ranked.schema)
-        found = database.fetch_table(
-            f"SELECT first, newest FROM ({rank_copies('copies', keys)}) WHERE position = first ORDER BY first"  # noqa: S608
-        )
-    kept, annotations = (rows.take(found[name]) for name in ("first", "newest"))
-    for name in _ANNOTATION_COLUMNS & set(rows.column_names):
-        kept = kept.set_column(kept.column_names.index(name), rows.schema.field(name), annotations[name])
-    return kept

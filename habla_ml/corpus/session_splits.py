@@ -72,8 +72,9 @@ def _find_spellings(hours: Mapping[str, float], known: Mapping[str, Split]) -> l
     first: dict[str, str] = {}
     by_name: dict[str, list[str]] = {}
     for session in sorted(hours.keys() | known.keys()):
+        canonical = canonical_name(session)
         # Most names are canonical; then no second text is kept, and no list.
-        name = session if (name := canonical_name(session)) == session else name
+        name = session if canonical == session else canonical
         if (other := first.setdefault(name, session)) is not session:
             by_name.setdefault(name, [other]).append(session)
     found = []

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from habla_ml.annotation.review_queue import CHOSEN_SCHEMA, iterate_chosen_segments
 from habla_ml.corpus.build import CorpusDay, iterate_corpus_batches, list_corpus_days
-from habla_ml.corpus.copies import find_names_of_copies, rank_copies
+from habla_ml.corpus.copies import load_names_of_copies, rank_copies
 from habla_ml.corpus.split_ledger import find_sealed_sessions
 from habla_ml.lake import Lake
 from habla_ml.lake.database import ScratchDatabase, open_scratch_database
@@ -117,9 +117,7 @@ def _find_copies(lake: Lake, database: ScratchDatabase, days: Mapping[str, Corpu
     """Make the table `copies`, session → the name under which it counts."""
     used = [day for (day,) in database.fetch_rows("SELECT DISTINCT day FROM fresh ORDER BY day")]
     sessions = [session for (session,) in database.fetch_rows("SELECT DISTINCT session_id FROM fresh")]
-    names = find_names_of_copies(lake, [days[day].metadata for day in used], sessions, database=database)
-    columns = {"session_id": pa.array(names.keys(), pa.string()), "name": pa.array(names.values(), pa.string())}
-    database.load_columns("CREATE TABLE copies AS FROM batches", columns)
+    load_names_of_copies(lake, database, [days[day].metadata for day in used], sessions)
 
 
 def _iterate_corrections(

@@ -20,13 +20,14 @@ from habla_ml.consent.register import Contributor
 from habla_ml.corpus.agreement import measure_agreement
 from habla_ml.corpus.build import CorpusDay, build_day
 from habla_ml.corpus.conventions import load_conventions
-from habla_ml.corpus.copies import find_copied_sessions, keep_newest_of_each_sound
+from habla_ml.corpus.copies import find_copied_sessions, rank_copies
 from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
 from habla_ml.corpus.split_ledger import load_ledger
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.lake import Lake
+from habla_ml.lake.database import open_scratch_database
 from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
@@ -207,6 +208,10 @@ def test_copies_that_are_in_two_splits_already_stay_there(tmp_path: Path) -> Non
     assert len({row["audio_sha256"] for row in rows}) == len(rows)
 
 
+COLUMNS = {
+    **dict.fromkeys(("session_id", "audio_sha256", "segment_id"), pa.string()),
+    **dict.fromkeys(("annotated_at", "position"), pa.int64()),
+}
 ROWS = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 3)).map(
         lambda each: dict(zip(("session_id", "audio_sha256", "annotated_at"), each, strict=True))
@@ -217,13 +222,14 @@ ROWS = st.lists(
 
 @given(ROWS, st.sampled_from([("audio_sha256",), ("audio_sha256", "session_id")]))
 def test_the_first_row_of_each_sound_gets_the_newest_text(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
-    rows = [{**row, "segment_id": f"{at:02}", "sentence": str(at)} for at, row in enumerate(rows)]
-    schema = pa.schema([(name, pa.string()) for name in ("session_id", "audio_sha256", "segment_id", "sentence")])
-    table = pa.Table.from_pylist(rows, schema.append(pa.field("annotated_at", pa.int64())))
+    rows = [{**row, "segment_id": f"{at:02}", "position": at} for at, row in enumerate(rows)]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     newest = [max(group, key=lambda row: (row["annotated_at"], row["segment_id"])) for group in groups.values()]
-    expected = [(group[0]["segment_id"], new["sentence"]) for group, new in zip(groups.values(), newest, strict=True)]
-    found = keep_newest_of_each_sound(table, keys).to_pylist()
-    assert [(row["segment_id"], row["sentence"]) for row in found] == expected
+    expected = [(group[0]["position"], new["position"]) for group, new in zip(groups.values(), newest, strict=True)]
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}
+    with open_scratch_database(None) as database:
+        database.load_columns("CREATE TABLE rows AS FROM batches", columns)
+        query = f"SELECT first, newest FROM ({rank_copies('rows', keys)}) WHERE position = first ORDER BY first"  # noqa: S608
+        assert list(database.fetch_rows(query)) == expected

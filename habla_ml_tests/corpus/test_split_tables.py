@@ -17,6 +17,7 @@ from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import read_table
+from habla_ml_tests.testing.chosen_segments import choose_segments
 from habla_ml_tests.testing.habla_sessions import V1, make_workspace
 from habla_ml_tests.testing.reference_snapshot import find_copies, make_rows, pin_sounds, select_rows
 from habla_ml_tests.testing.text_corpora import AnnotatedSegmentSpec, create_empty_lake, write_corpus_day
@@ -54,7 +55,7 @@ def test_each_snapshot_has_the_rows_and_pinned_sounds_of_a_plain_program(corpora
         for *lines, chosen in corpora:
             for day, of_day in zip(DAYS, lines, strict=True):
                 write_corpus_day(lake, day, [replace(line, id_prefix=day[-2:]) for line in of_day], CONVENTIONS)
-            _choose(lake, chosen)
+            choose_segments(lake, chosen)
             before = load_ledger(lake, lake.read_pointer(catalogue.SPLIT_LEDGER)).groups
             try:
                 made = make_snapshot(lake, chosen_settings, CONVENTIONS)
@@ -72,11 +73,6 @@ def test_each_snapshot_has_the_rows_and_pinned_sounds_of_a_plain_program(corpora
             assert [[row[name] for name in COMPARED] for row in earlier] == [
                 [row[name] for name in COMPARED] for row in expected
             ]
-
-
-def _choose(lake: Lake, chosen: set[str]) -> None:
-    value = {"queue": lake.put_json({}), "chosen": lake.put_json(sorted(chosen)), "sent_back": lake.put_json([])}
-    lake.move_pointer(catalogue.REVIEW_QUEUE, value, lake.read_pointer(catalogue.REVIEW_QUEUE))
 
 
 def _read_usable_day(lake: Lake, day: str) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import put_table, read_table
 from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
 from habla_ml.monitoring.weeks import week_of_moment
+from habla_ml_tests.testing.chosen_segments import choose_segments
 from habla_ml_tests.testing.habla_sessions import V1
 from habla_ml_tests.testing.reference_snapshot import find_copies
 from habla_ml_tests.testing.sealed_sessions import seal_sessions
@@ -56,7 +57,7 @@ def test_fresh_corrections_are_those_of_all_rows_in_memory(
         for day, lines in zip(DAYS, (monday, tuesday), strict=True):
             write_corpus_day(lake, day, [replace(line, id_prefix=day[-2:]) for line in lines], CONVENTIONS)
         _spread_over_weeks(lake)
-        _choose(lake, chosen)
+        choose_segments(lake, chosen)
         seal_sessions(lake, SEALED)
         rows = [row for day in DAYS for row in _read_day(lake, day)]
         trained = [{name: row[name] for name in ("segment_id", "audio_sha256")} for row in rows[:n_trained]]
@@ -100,11 +101,6 @@ def _spread_over_weeks(lake: Lake) -> None:
             row["annotated_at"] += timedelta(days=4 * row["annotated_at"].hour)
         table = put_table(lake, pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA))
         lake.move_pointer(pointer.name, {**pointer.value, "parquet": table}, pointer)
-
-
-def _choose(lake: Lake, chosen: set[str]) -> None:
-    value = {"queue": lake.put_json({}), "chosen": lake.put_json(sorted(chosen)), "sent_back": lake.put_json([])}
-    lake.move_pointer(catalogue.REVIEW_QUEUE, value, lake.read_pointer(catalogue.REVIEW_QUEUE))
 
 
 def _read_day(lake: Lake, day: str) -> list[dict[str, Any]]:

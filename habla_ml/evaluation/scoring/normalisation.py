@@ -18,7 +18,7 @@ from habla_ml.evaluation.scoring.form_readers import READERS
 from habla_ml.evaluation.scoring.readings import Span, TextWithReadings, choose_reading
 from habla_ml.evaluation.scoring.written_forms import FORM_WORDS, NUMERIC_FORM, SIGN, WORD_SIGN, WRITTEN_FORM
 
-NORMALISER_VERSION = "spanish-2"
+NORMALISER_VERSION = "spanish-3"
 """Change it whenever `normalise_spanish` may return another text or other readings; every comparison stores it."""
 
 Normaliser = Callable[[str], str]

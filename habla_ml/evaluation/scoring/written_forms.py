@@ -43,14 +43,14 @@ _NUMERIC: Final = rf"""
             |(?<![\d:.,/])(?:[01]?\d|2[0-4])h[0-5]\d\b)
         | (?P<score>(?<![\d:.,/])\d{{1,3}}\s?:\s?\d{{1,3}}(?![\d:.,/]))
         | (?P<day>(?<![\w.,/-])1(?=\s+de\s+(?:{_MONTH})\b))
-        | (?P<ordinal>(?<![\d.,])\d{{1,4}}(?:
+        | (?P<ordinal>(?<![\w.,])\d{{1,4}}(?:
               \s?\.?\s?[ºª°](?!\s?[CFcf]\b)(?:s\b)?
             | \.?(?:er|ro|ra|do|da|to|ta|mo|ma|vo|va|no|na|os|as)\b\.?
             | [oa]\b))
         | (?P<money>{_CURRENCY}\s?(?:{_GROUPED}|{_QUANTITY})|(?:{_GROUPED}|{_QUANTITY})\s?{_CURRENCY})
         | (?P<half>(?<![\d.,/])\d+[.,]50?\s*(?:{_HALVED})(?![\w/²³]))
         | (?P<fraction>(?<![\d/.,])\d{{1,3}}/\d{{1,4}}(?![\d/]|[.,]\d))
-        | (?P<power>(?<=\d)\s?[²³]|(?<=\b[a-z])[²³]|(?<=\d)\s?\^\s?[23]\b)
+        | (?P<power>(?<=\d)\s?[²³]|(?<=(?<![^\W\d_ºª²³½¼¾])[a-z])[²³]|(?<=\d)\s?\^\s?[23]\b)
         | (?P<grouped>(?<![\d.,]){_GROUPED})
         | (?P<number>{_QUANTITY})
         | (?P<degrees>(?:(?<=\d)\s?)?[°º]\s?(?:[CF]\b)?)

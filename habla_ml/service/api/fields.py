@@ -38,7 +38,8 @@ def decode_header(value: Any) -> Any:
         raise ValueError("is not UTF-8") from None
 
 
-def _require_printable(text: str) -> str:
+def require_printable(text: str) -> str:
+    """Return the text; raise `ValueError` if it has a control character other than tabs and line ends."""
     if any(unicodedata.category(each) in ("Cc", "Cs") and each not in _ALLOWED_CONTROLS for each in text):
         raise ValueError("has a control character; leave it out")
     return text
@@ -58,7 +59,7 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _MOMENT_PATTERN}),
 ]
 """An RFC 3339 time with a zone."""
-PlainText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_require_printable)]
+PlainText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(require_printable)]
 """A text as typed, without control characters."""
 HeaderName = Annotated[
     str, BeforeValidator(decode_header), Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_require_visible)

@@ -31,6 +31,7 @@ from habla_ml.inbox.accounts import Account
 from habla_ml.inbox.answers import Answer
 from habla_ml.inbox.hand_outs import HandOut, find_hand_out
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
+from habla_ml.service.api.fields import require_printable
 from habla_ml.service.pages.byte_ranges import build_range_response
 from habla_ml.service.pages.clip_words import describe_reason
 from habla_ml.service.pages.current_account import require_right
@@ -45,13 +46,7 @@ _MOST_EXCLUDED: Final = 100
 router = APIRouter(prefix="/correct", include_in_schema=False)
 
 
-def _refuse_control_characters(text: str) -> str:
-    if any(ord(each) < 32 and each not in "\t\n\v\f\r" for each in text):
-        raise ValueError("has a control character")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_refuse_control_characters)]
+Text = Annotated[str, AfterValidator(require_printable)]
 
 
 class _WireModel(BaseModel):

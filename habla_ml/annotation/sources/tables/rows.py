@@ -174,8 +174,13 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
 
 def _is_waiting(entry: Any, text_key: str) -> bool:
     """Return whether the row is a task of the review queue that nobody has answered yet."""
-    cells = [entry.get(key) for key in ("task", text_key, "status")] if isinstance(entry, dict) else []
-    return [each is None or (isinstance(each, str) and is_blank(each)) for each in cells] == [False, True, True]
+    if not isinstance(entry, dict):
+        return False
+    return not _is_empty(entry.get("task")) and _is_empty(entry.get(text_key)) and _is_empty(entry.get("status"))
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and is_blank(cell))
 
 
 def _read_entries(path: Path, known: tuple[str, ...], remarks: list[Skipped]) -> Iterator[tuple[int, Any]]:
