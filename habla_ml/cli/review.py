@@ -50,7 +50,7 @@ def review_command(
     queue = load_queue(lake)
     if queue is None:
         print_line(
-            f"there is no review queue yet; run `{settings.command('review --choose')}`, or wait for its weekly schedule"
+            f"there is no review queue yet; run `{settings.command('review', '--choose')}`, or wait for its weekly schedule"
         )
         return
     if write is not None:

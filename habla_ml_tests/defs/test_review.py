@@ -26,7 +26,7 @@ def evaluate_weekly_review(deployment: DagsterDeployment, instance: dg.DagsterIn
 
 def test_the_queue_has_reasons_in_the_ui_and_in_the_terminal(ingested):
     profile = str(ingested.folder / "configs" / "test.yaml")
-    assert "no review queue yet" in run_habla_ml("review", "-p", profile).stdout
+    assert f"`habla-ml review --choose -p {profile}`" in run_habla_ml("review", "-p", profile).stdout
     assert ingested.materialize("review_queue").success
     queue = load_queue(ingested.lake())
     shown = ingested.metadata("review_queue")

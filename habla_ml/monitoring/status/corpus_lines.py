@@ -115,7 +115,8 @@ def describe_review(inputs: StatusInputs) -> Iterator[Finding]:
     """Yield how much of the review queue is left."""
     settings, queue = inputs.settings, load_queue(inputs.lake)
     if queue is None:
-        yield Finding("review queue", "note", "none yet", "run `habla-ml review --choose`, or wait for its schedule")
+        step = f"run `{settings.command('review', '--choose')}`, or wait for its schedule"
+        yield Finding("review queue", "note", "none yet", step)
         return
     done = _list_annotated_since(inputs.lake, queue)
     left = [each for each in queue.items if each.segment_id not in done]
