@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import os
 import signal
+import time
+import weakref
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from habla_ml.defs.models.ray_jobs import ask_patiently, explain_end, follow_lines
+from habla_ml.defs.models.ray_jobs import ask_in_thread, ask_patiently, explain_end, follow_lines
 from habla_ml.errors import (
     SettingsError,
     TrainingError,
@@ -88,6 +92,22 @@ def test_a_lost_cluster_or_job_is_a_fault_of_the_environment(error: Exception) -
     with pytest.raises(TrainingInterruptedError, match=r"http://127\.0\.0\.1:8265.*resumes") as raised:
         ask_patiently(ask, PATIENCE, 0.05)  # type: ignore[arg-type]
     assert classify_fault(raised.value) == "environment"
+
+
+def test_a_signal_that_comes_while_a_connection_is_closed_ends_the_run() -> None:
+    class Connection:
+        pass
+
+    def close() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+
+    def ask() -> str:
+        weakref.finalize(Connection(), close)  # the finalizer runs at once
+        return "RUNNING"
+
+    with ThreadPoolExecutor(1) as threads, pytest.raises(KeyboardInterrupt):
+        ask_in_thread(threads, ask)
 
 
 @pytest.mark.parametrize(

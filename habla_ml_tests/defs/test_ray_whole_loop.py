@@ -133,7 +133,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory, ray_cluster: RayCluster) -> I
         settings = load_settings(folder / "configs" / "production.yaml")
         try:
             host.start("habla-ml-code", port=code)
-            host.start("school_app", "habla-ml-code", read_block("```\ndagster code-server").split(), port=app)
+            host.start("school_app", "habla-ml-code", read_block("```sh\ndagster code-server").split(), port=app)
             host.start("habla-ml-daemon")
             host.start("habla-ml-webserver", port=web)
             host.start("habla-ml-service", port=service)

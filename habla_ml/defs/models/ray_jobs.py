@@ -11,8 +11,9 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
 import dagster as dg
@@ -29,6 +30,7 @@ from habla_ml.training.launch.ray_job import LAKE_KEY, VERSION_KEY, RayJob, buil
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+Answer = TypeVar("Answer")
 _POLL_S: Final = 1.0
 _REQUEST_S: Final = 30.0
 _STOP_S: Final = 120.0
@@ -125,7 +127,7 @@ class RayTrainingClient(PipesRayJobClient):
         """The client of the Jobs API; its first use connects."""
         from ray.job_submission import JobSubmissionClient
 
-        settings = self._settings
+        settings, threads = self._settings, ThreadPoolExecutor(1, "ray_jobs")
 
         class PatientClient(JobSubmissionClient):  # type: ignore[misc]
             def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
@@ -133,9 +135,18 @@ class RayTrainingClient(PipesRayJobClient):
 
             def get_job_status(self, job_id: str) -> JobStatus:
                 asked: Callable[[str], JobStatus] = super().get_job_status
-                return ask_patiently(lambda: asked(job_id), settings)
+                return ask_patiently(lambda: ask_in_thread(threads, partial(asked, job_id)), settings)
 
         return PatientClient(settings.address)
+
+
+def ask_in_thread(threads: Executor, ask: Callable[[], Answer]) -> Answer:
+    """Return the answer to a request that another thread sends.
+
+    A signal that ends a run raises in the main thread. Python drops what is raised while a connection is closed by its
+    finalizer, and the run would go on.
+    """
+    return threads.submit(ask).result()
 
 
 def ask_patiently(ask: Callable[[], JobStatus], settings: RaySettings, pause_s: float = _POLL_S) -> JobStatus:
