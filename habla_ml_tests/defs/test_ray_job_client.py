@@ -95,7 +95,7 @@ def test_a_lost_cluster_or_job_is_a_fault_of_the_environment(error: Exception) -
 
 
 def test_a_signal_that_comes_while_a_connection_is_closed_ends_the_run() -> None:
-    class Connection:
+    class FinalizedConnection:
         pass
 
     def close() -> None:
@@ -103,7 +103,7 @@ def test_a_signal_that_comes_while_a_connection_is_closed_ends_the_run() -> None
         time.sleep(0.2)
 
     def ask() -> str:
-        weakref.finalize(Connection(), close)  # the finalizer runs at once
+        weakref.finalize(FinalizedConnection(), close)  # the finalizer runs at once
         return "RUNNING"
 
     with ThreadPoolExecutor(1) as threads, pytest.raises(KeyboardInterrupt):
