@@ -35,7 +35,7 @@ def run_chaos(
     network: FaultyNetwork | None = None,
 ) -> Recorder:
     """Record lessons and kill processes for some rounds; leave the daemon running and return the recorder."""
-    recorder, kills = Recorder(deployment.recordings), Counter[str]()
+    recorder, rounds_of, processes_of = Recorder(deployment.recordings), Counter[str](), Counter[str]()
     if network is not None:
         network.begin(_FAULTY_SHARE, seed=rng.randrange(1000))
     deployment.start()
@@ -43,11 +43,12 @@ def run_chaos(
         recorder.record()
         time.sleep(rng.uniform(0, longest_round_s))
         states = Counter(run.status.value for run in deployment.instance.get_runs())
-        killed = deployment.kill_at_random(rng)
-        kills[killed] += 1
-        print(f"round {number:2d} of {rounds}: killed {killed}; runs before: {dict(states)}", flush=True)
+        target, processes = deployment.kill_at_random(rng)
+        rounds_of[target] += 1
+        processes_of[target] += processes
+        print(f"round {number:2d} of {rounds}: killed {target} ({processes}); runs before: {dict(states)}", flush=True)
         _restart_ended(deployment)
-    print(f"killed: {dict(kills)}", flush=True)
+    print(f"rounds: {dict(rounds_of)}; processes killed: {processes_of.total()}, {dict(processes_of)}", flush=True)
     if network is not None:
         network.end()
         print(f"faults of the network: {network.count()}", flush=True)

@@ -170,8 +170,8 @@ class LiveDeployment:
         _reap_children()
         return len(killed)
 
-    def kill_at_random(self, rng: random.Random) -> str:
-        """Kill everything in six of ten cases, else only some processes; return what was killed."""
+    def kill_at_random(self, rng: random.Random) -> tuple[str, int]:
+        """Kill everything in six of ten cases, else only some processes; return what was killed and how many processes."""
         target, words = rng.choices(
             [
                 ("everything", ()),
@@ -182,8 +182,7 @@ class LiveDeployment:
             ],
             [6, 1, 1, 1, 1],
         )[0]
-        self.kill(*words)
-        return target
+        return target, self.kill(*words)
 
     def is_running(self) -> bool:
         """Return whether the daemon runs."""

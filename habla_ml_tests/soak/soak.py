@@ -101,7 +101,8 @@ class Soak:
                 self._is_clock_set_back |= self.clock.hours < before
                 self._report(f"clock of the pipeline set to {self.clock.hours:+g} h")
             if self._kill.is_due():
-                self._report(f"killed {self.deployment.kill_at_random(self.rng)}")
+                target, processes = self.deployment.kill_at_random(self.rng)
+                self._report(f"killed {target} ({processes} processes)")
             self._restart_daemon()
             time.sleep(_STEP_S)
         self._empty_disk()
