@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.consent.register import Contributor, Register, Voice, load_register
+from habla_ml.consent.register import Contributor, Register, Voice, digest_claim, load_register
 from habla_ml.consent.tombstones import Erasure, Tombstones, digest_contributor
 from habla_ml.errors import InputError
 from habla_ml.lake import compute_digest
 from habla_ml_tests.testing.spellings import spellings_of
 
 TODAY = date(2026, 5, 1)
+ENTRY_DIGEST = "b74d852659bd4579bacf5d5ec037b761"
+CLAIM_DIGEST = "597ce1d3b7f018e372474d69a3080fc8"
 GIVEN = date(2026, 1, 1)
 
 
@@ -51,6 +53,16 @@ def test_sessions_speakers_and_segments_belong_to_a_contributor() -> None:
     assert entry.covers("Taller_1", "ana", "x")
     assert not entry.covers("taller1", "Anna", "x")
     assert entry.covers("other", None, "seg-7")
+
+
+def test_the_digests_in_stored_lakes_depend_on_the_data_and_not_on_the_consent() -> None:
+    entry = Contributor(contributor="c-1", sessions=("taller_*",))
+    assert entry.digest == ENTRY_DIGEST
+    assert entry.model_copy(update={"given": GIVEN, "withdrawn": TODAY, "minor": True}).digest == ENTRY_DIGEST
+    others = [{"contributor": "c-2"}, {"sessions": ()}, {"segments": ("s",)}, {"speakers": (Voice(label="Ana"),)}]
+    assert len({ENTRY_DIGEST, *(entry.model_copy(update=each).digest for each in others)}) == 5
+    assert digest_claim("c-1", "session") == CLAIM_DIGEST
+    assert digest_claim("c-1", "speaker Ana") != CLAIM_DIGEST != digest_claim("c-2", "session")
 
 
 def test_a_segment_is_refused_if_one_of_its_contributors_refuses() -> None:
@@ -135,6 +147,7 @@ def test_a_register_is_read_and_a_fault_is_an_error_with_its_key(tmp_path: Path)
         ("contributors: [{contributor: a, given: 0}]", r"given: is 0: expected a day"),
         ("contributors: [{contributor: a, given: '0'}]", r"given: is '0': expected a day"),
         ("contributors: [", "cannot be read"),
+        ("contributors:\n- contributor: a\n\tminor: true\n", "it is not YAML at line 3;"),
     ]:
         path.write_text(text)
         with pytest.raises(InputError, match=fault):

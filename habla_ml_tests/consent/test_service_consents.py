@@ -109,6 +109,14 @@ def test_a_guardian_in_the_service_does_not_replace_one_that_the_file_lacks(tmp_
     assert explain(settings) == "its contributor is a minor and no guardian has consented yet"
 
 
+def test_a_guardian_in_the_service_counts_for_a_minor_whom_only_the_service_knows(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, {"contributor": "c-17", "given": "2026-01-01"})
+    record(settings, minor=True)
+    assert explain(settings) == "its contributor is a minor and no guardian has consented yet"
+    record(settings, minor=True, guardian=True)
+    assert explain(settings) is None
+
+
 def test_the_digest_changes_with_every_consent_and_is_the_files_own_without_a_service(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     digests = [load_consents(settings, NOW).digest]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from habla_ml.corpus import split_tables
 from habla_ml.corpus.conventions import load_conventions
+from habla_ml.corpus.near_duplicates import Side
 from habla_ml.corpus.split_ledger import load_ledger
+from habla_ml.corpus.split_tables import SplitTables
 from habla_ml.corpus.splits import make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
@@ -81,6 +84,30 @@ def _read_usable_day(lake: Lake, day: str) -> list[dict[str, Any]]:
     assert pointer is not None
     rows: list[dict[str, Any]] = read_table(lake, pointer.value["parquet"]).to_pylist()
     return rows if any(row["problem"] is None for row in rows) else []
+
+
+def test_the_sounds_of_each_day_and_side_are_those_that_are_looked_up_for_it(tmp_path: Path, monkeypatch: Any) -> None:
+    found: dict[tuple[str, str], list[str]] = {}
+    original = SplitTables.iterate_sounds
+
+    def iterate_and_compare(tables: SplitTables) -> Iterator[tuple[str, Side, list[str]]]:
+        found.update({(day, side): sounds for day, side, sounds in original(tables)})
+        for (day, side), sounds in found.items():
+            assert tables.find_sounds(day, "train" if side == "train" else "held_out") == sounds == sorted(sounds)
+        return iter([])
+
+    monkeypatch.setattr(SplitTables, "iterate_sounds", iterate_and_compare)
+    lake = create_empty_lake(tmp_path)
+    for day in DAYS:
+        lines = [AnnotatedSegmentSpec(f"s{n}-{day}", k, f"{day}-{n}-{k}") for n in range(20) for k in (1, 2, 3)]
+        write_corpus_day(lake, day, lines, CONVENTIONS)
+    rows = read_table(lake, make_snapshot(lake, make_workspace(tmp_path).settings, CONVENTIONS).segments).to_pylist()
+    assert set(found) == {(day, side) for day in DAYS for side in ("train", "held_out")}
+    for (day, side), sounds in found.items():
+        of_side = [
+            row["audio_sha256"] for row in rows if (row["day"], row["split"] == "train") == (day, side == "train")
+        ]
+        assert sounds == sorted(of_side)
 
 
 def test_small_slices_and_days_loaded_alone_give_the_same_snapshot(tmp_path: Path, monkeypatch: Any) -> None:

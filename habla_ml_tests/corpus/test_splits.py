@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Split, load_latest_snapshot
 from habla_ml.corpus.split_ledger import load_ledger
-from habla_ml.corpus.splits import make_snapshot
+from habla_ml.corpus.splits import SPEAKER_COUNTS, count_speakers, load_split_changes, make_snapshot
 from habla_ml.errors import CorpusError
-from habla_ml.lake import Lake
+from habla_ml.lake import Lake, catalogue
+from habla_ml.lake.table import read_table
 from habla_ml_tests.testing.habla_sessions import V1, V2, make_workspace
 from habla_ml_tests.testing.text_corpora import (
     AnnotatedSegmentSpec,
@@ -58,6 +59,41 @@ def test_a_snapshot_has_every_usable_segment_once_and_is_reproducible(tmp_path: 
     assert sessions == groups(lake)
     columns = pq.read_schema(io.BytesIO(lake.get_bytes(made.segments))).names
     assert {"segment_id", "day", "session_id", "speaker", "sentence", "split", "duration_s", "status"} <= set(columns)
+
+
+def test_the_speakers_of_a_snapshot_are_counted_as_a_plain_program_counts_its_rows(tmp_path: Path) -> None:
+    lake = create_empty_lake(tmp_path)
+    labels = ("Ana", "Luis", "SPEAKER_00")
+    lines = [AnnotatedSegmentSpec(f"s{n}", k, speaker=labels[(n + k) % 3]) for n in range(30) for k in range(n % 4)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    made = snapshot(lake, tmp_path)
+    rows = read_table(lake, made.segments).to_pylist()
+    for split, found in count_speakers(lake, made).items():
+        of_split = [row for row in rows if row["split"] == split]
+        seen = [row["is_seen_speaker"] for row in of_split]
+        counts = [None] * 3 if split == "train" else [seen.count(each) for each in (True, False, None)]
+        assert found == dict(zip(SPEAKER_COUNTS, [len({row["session_id"] for row in of_split}), *counts], strict=True))
+    assert {row["is_seen_speaker"] for row in rows if row["split"] == "test"} >= {None}
+
+
+def test_a_snapshot_records_what_came_left_and_was_erased_since_the_one_before(tmp_path: Path) -> None:
+    lake = create_empty_lake(tmp_path)
+    lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(20) for k in (1, 2, 3)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    first = snapshot(lake, tmp_path)
+    assert load_split_changes(lake) == {}
+    pointer = lake.read_pointer(catalogue.SPLITS)
+    assert pointer is not None
+    assert pointer.value == {"snapshot": first.id, "counts": dict(first.counts)}
+    # An erasure replaces the snapshot under the pointer, and keeps the numbers that people have seen.
+    seen = {**first.counts, "test": first.counts["test"] + 2}
+    lake.move_pointer(catalogue.SPLITS, {"snapshot": first.id, "counts": seen}, pointer)
+    write_corpus_day(lake, DAY, [*lines[3:], AnnotatedSegmentSpec("s1", 4)], CONVENTIONS_V1)
+    assert snapshot(lake, tmp_path) != first
+    changes = load_split_changes(lake)
+    assert sum(each.added for each in changes.values()) == 1
+    assert sum(each.removed for each in changes.values()) == 3
+    assert {split: each.erased for split, each in changes.items()} == {"train": 0, "validation": 0, "test": 2}
 
 
 def test_an_empty_corpus_is_refused_with_the_next_step(tmp_path: Path) -> None:

@@ -70,7 +70,15 @@ def test_a_good_base_model_is_not_fine_tuned() -> None:
 
 
 def test_a_base_model_at_the_bound_is_fine_tuned() -> None:
-    assert advise(make_inputs(base_wer=Interval(0.1, 0.15, 0.2)), None, SETTINGS).verdict == "fine_tune"
+    found = advise(make_inputs(base_wer=Interval(0.1, 0.15, 0.2)), None, SETTINGS)
+    assert found.verdict == "fine_tune"
+    assert "above the 15 % from which fine-tuning pays" in join_reasons(found)
+
+
+def test_as_many_hours_as_are_needed_are_enough() -> None:
+    found = advise(make_inputs(hours=10.0), None, SETTINGS)
+    assert found.verdict == "fine_tune"
+    assert "There are 10.0 usable hours from 4.0 months of use; 10 are needed." in found.reasons
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.51, "do_not"), (0.5, "fine_tune")])
@@ -162,6 +170,7 @@ def test_a_steep_curve_gives_a_forecast_for_each_amount() -> None:
     found = advise(make_inputs(latest=make_latest_version()), STEEP, SETTINGS)
     assert (found.verdict, found.headline) == ("fine_tune", "Fine-tune: v3 is better than the base model")
     assert [(each.more_hours, each.hours) for each in found.forecasts] == [(5, 25), (10, 30), (20, 40)]
+    assert "35 % fewer errors than the base model (95 % interval 20 % to 45 %)." in join_reasons(found)
     for each in found.forecasts:
         assert each.reduction == STEEP.reduction(each.more_hours)
         assert each.wer == STEEP.wer(each.more_hours)

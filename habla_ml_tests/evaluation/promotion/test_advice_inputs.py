@@ -138,6 +138,7 @@ def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: S
         "deploy",
     )
     assert inputs.notes == ()
+    assert inputs.most_frequent_error == find_most_frequent_error(newest, newest.models[0]) is not None
     found = advise_now(lake, settings, refuse_to_decode)
     assert (found.verdict, [each.hours for each in found.forecasts]) == ("fine_tune", [17, 22, 32])
 
@@ -150,6 +151,7 @@ def test_the_advice_is_the_same_before_and_after_the_report_is_stored(lake: Lake
     older = advise_for_version(lake, settings, "v1", first).inputs.latest
     assert older is not None
     assert older.name == "v1", "a later version does not count when an older one is scored again"
+    assert older.hours_since == 0.0, "the corpus is smaller than when the version was planned"
     lake.delete_pointer("models/v2/report")
     assert advise_for_version(lake, settings, "v2", newest) == stored
 

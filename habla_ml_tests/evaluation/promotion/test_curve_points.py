@@ -7,6 +7,7 @@ import pytest
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.promotion.curve_points import CurveModel, build_learning_curve, extract_curve_model
+from habla_ml.evaluation.promotion.learning_curve import fit_learning_curve
 from habla_ml.evaluation.scoring.alignment import ErrorCounts
 from habla_ml_tests.testing.simulated_hypotheses import TEST_SETTINGS, make_comparison, make_utterances
 
@@ -50,6 +51,21 @@ def test_the_forecast_starts_from_the_newest_version_even_if_it_has_fewer_hours(
     curve = build_learning_curve(models, 500, SEED, newest="v2")
     assert curve is not None
     assert curve.newest.hours == 6
+    without_it = build_learning_curve(models, 500, SEED, newest="v9")
+    assert without_it is not None
+    assert without_it.newest.name == "v1", "a version without a point cannot start a forecast"
+
+
+def test_the_fit_is_judged_with_as_many_degrees_of_freedom_as_there_are_sessions_less_one() -> None:
+    """Points that follow no law, so that the p-value of the fit depends on the freedom: four sessions have three."""
+    errors = np.array([[44, 50, 36, 47], [20, 27, 19, 24], [30, 33, 23, 36]])
+    models = [model(f"v{at}", 5.0 * at, each.tolist()) for at, each in enumerate(errors)]
+    curve = build_learning_curve(models, 4000, SEED)
+    assert curve is not None
+    weights = np.random.default_rng(2).multinomial(4, [1 / 4] * 4, size=40_000)
+    logs = np.log(weights @ errors.T / 400)
+    expected = fit_learning_curve(curve.points, np.cov(logs, rowvar=False) * 4 / 3, freedom=3).fit
+    assert curve.fit == pytest.approx(expected, rel=0.1)
 
 
 def test_sessions_that_are_hard_for_all_models_do_not_widen_the_forecast() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.comparison.format_scores import FormatScore, FormatScores
 from habla_ml.evaluation.comparison.records import Change, Comparison, Parity, SliceChange
 from habla_ml.evaluation.comparison.superiority import Superiority
 from habla_ml.evaluation.metrics.registry import METRICS
@@ -152,6 +153,47 @@ def test_without_a_test_set_a_base_or_a_candidate_nothing_is_released() -> None:
         assert reason in decision.reasons[0]
 
 
+def test_a_candidate_without_a_measured_difference_to_the_base_is_refused() -> None:
+    comparison = make_rule_comparison((0.31, 0.45, 0.55))
+    unknown = comparison.changes[0].model_copy(update={"relative_improvement": None})
+    for changes in ((), (unknown,), (unknown, comparison.changes[1])):
+        decision = decide(comparison.model_copy(update={"changes": changes}), RULE)
+        assert (decision.verdict, decision.reasons[0]) == (
+            "refuse",
+            "The candidate was not compared with the base model.",
+        )
+
+
+def test_a_format_at_its_bound_is_released_and_one_above_it_is_left_out() -> None:
+    served = MEASURED.models[-1]
+    scores = [
+        FormatScore(
+            format="coreml",
+            artefact=str(at) * 64,
+            quantisation="int4",
+            size_bytes=1,
+            profile="phone",
+            decoding=DecodingOptions(),
+            served_decoding=DecodingOptions(),
+            clips=40,
+            words=300,
+            wer=served.wer,
+            served_wer=served.wer,
+            points=Interval(low, 9.0, 15.0),
+            faults=0,
+            real_time_factor=None,
+            is_emulated=True,
+            hardware="2 CPU cores",
+            run="0" * 64,
+        )
+        for at, low in enumerate((RULE.format_loss_points, RULE.format_loss_points + 0.1))
+    ]
+    formats = FormatScores(clips=40, test_clips=48, scores=tuple(scores))
+    decision = decide(MEASURED.model_copy(update={"formats": formats}), RULE)
+    assert decision.verdict == "deploy"
+    assert [each.artefact for each in decision.withheld] == ["1" * 64]
+
+
 def test_different_evidence_has_a_different_digest() -> None:
     assert (
         decide(make_rule_comparison((0.3, 0.4, 0.5)), RULE).evidence
@@ -276,6 +318,7 @@ def test_the_decision_lists_every_guard_with_its_interval_bound_and_result() -> 
     assert found["deletions", "base"].outcome == "failed"
     assert (found["deletions", "base"].points, found["deletions", "base"].bound) == (Interval(1, 3, 5), 1.0)
     assert found["deletions", "v1"].outcome == "passed"
+    assert found["deletions", "v1"].reason.startswith(f"{found['deletions', 'v1'].label.capitalize()} against v1: ")
     assert found["non_speech_output", "base"].points is None
     assert found["non_speech_output", "base"].outcome == "not shown"
     assert {"slices", "parity"} <= {name for name, _ in found}
@@ -316,6 +359,12 @@ def test_one_session_with_nearly_all_words_is_one_session() -> None:
     decision = decide(comparison, RULE)
     assert decision.verdict != "deploy"
     assert any("1.1 effective sessions of 8" in each for each in decision.reasons), decision.reasons
+    few = make_comparison(make_utterances(8, 3, words=8), {"base": 0.5, "candidate": 0.1})
+    strict = PromotionSettings(fewest_test_words=10_000)
+    assert (
+        "The test set has 192 words; a release needs at least 10000. Correct more sessions."
+        in decide(few, strict).reasons
+    )
 
 
 def test_too_few_words_ask_for_more_speech() -> None:

@@ -37,6 +37,10 @@ def test_equal_results_are_reported_apart_and_agree() -> None:
     assert (found.objections, found.warnings) == ((), ())
     rates, *agreements = found.notes
     assert "words of 6 sealed sessions" in rates
+    (rate,) = [each.rate.interval for each in sealed(0.4, 0.25, 0.15).models if each.name == "v1"]
+    assert rate is not None
+    shown = f"v1 {100 * rate.value:.1f}\u00a0% ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+    assert shown in rates
     assert all(f"{name} " in rates for name in ("base", "v1", "v2"))
     assert rates.endswith("Versions that were scored on them so far: 1.")
     assert [each.split(":")[0] for each in agreements] == [

@@ -20,6 +20,10 @@ def test_the_smallest_detectable_difference_is_two_quantiles_of_the_standard_err
     assert compute_smallest_detectable(figure(0.0, drawn)) == pytest.approx((1.959964 + 0.841621) * 3, rel=0.01)
     few = compute_smallest_detectable(figure(0.0, drawn, units=5))
     assert few == pytest.approx((2.776445 + 0.940965) * 3 * (5 / 4) ** 0.5, rel=0.01)
+    # With one degree of freedom the quantiles are 12.706 and 1.376; fewer than two units count as two.
+    for units in (1.0, 2.0):
+        fewest = compute_smallest_detectable(figure(0.0, drawn, units))
+        assert fewest == pytest.approx((12.706205 + 1.376382) * 3 * 2**0.5, rel=0.01)
     assert compute_smallest_detectable(figure(0.0, np.zeros(100))) is None
     assert compute_smallest_detectable(None) is None
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.scoring import statistics
@@ -123,6 +123,9 @@ def test_one_session_is_drawn_utterance_by_utterance() -> None:
     each = draw_counts([f"{at:02d}" for at in range(20)], words.tolist(), errors)
     assert require_interval(alone.rate(0)) == require_interval(each.rate(0))
     assert require_interval(alone.rate(0)).low < require_interval(alone.rate(0)).value
+    many = draw_counts(["only"] * 20, words.tolist(), errors, draws=5000).rate(0)
+    assert many is not None
+    assert len(many.drawn) == 1000, "so that it cannot be paired with figures over sessions"
 
 
 def test_without_reference_words_there_is_no_figure() -> None:
@@ -208,6 +211,10 @@ def test_few_sessions_are_no_certainty_and_no_difference_is_an_even_chance() -> 
     few, many = (Estimate(-2.0, steady, units).compute_probability_below(0.0) for units in (2.0, 40.0))
     assert 0.8 < few < 0.95
     assert 0.99 < many < 1.0
+    # Of 1,000 draws none is half of one: a probability is never 0 or 1.
+    extreme = t.cdf(norm.ppf(0.9995) * (39 / 40) ** 0.5, 39)
+    assert many == pytest.approx(extreme)
+    assert Estimate(2.0, -steady, 40.0).compute_probability_below(0.0) == pytest.approx(1 - extreme)
     # A share of 85 % of the draws is 0.8 at five sessions: t(0.8, 4) sqrt(5 / 4) = 1.052 is the normal quantile of 0.854.
     drawn = np.concatenate([np.full(854, -1.0), np.full(146, 1.0)])
     assert Estimate(-0.7, drawn, 5.0).compute_probability_below(0.0) == pytest.approx(0.8, abs=0.002)
