@@ -17,6 +17,7 @@ from habla_ml.settings import Settings
 INGEST, CORRECT, RETRAIN, RESCORE = "ingest_day", "update_text", "train_and_release", "rescore"
 INGEST_UPLOADS = "ingest_uploads"
 TRAIN_REPLICATE = "train_repeat"
+NEW_VERSION = "new_version"
 SWEEP = "sweep_recipe"
 REVIEW = "choose_for_review"
 WATCH = "watch_release"
@@ -55,7 +56,8 @@ _LONGEST_RUNS_S = {
 _JOBS = {
     INGEST: (
         ("raw_recordings", "annotated_corpus"),
-        "One day: copy finished sessions into the lake, then build the day's text.",
+        "One day: copy finished sessions into the lake, then build the day's text. A sensor launches it; "
+        "launch it yourself after you have fixed what was skipped.",
     ),
     INGEST_UPLOADS: (
         ("uploaded_clips",),
@@ -63,23 +65,36 @@ _JOBS = {
     ),
     CORRECT: (
         ("annotated_corpus",),
-        "One day's text again, after new corrections or changed conventions. No audio is read.",
+        "One day's text again, after new corrections or changed conventions. No audio is read. Launch a backfill of it "
+        "for all days after a change of the conventions.",
     ),
     RETRAIN: (
         ("splits", "fine_tuned_checkpoint", _EXPORTS, "wer_report", "cdn_release", _HUB_MODEL),
-        "A new snapshot, then one model version from training to release.",
+        "A new snapshot, then one model version from training to release. Begin with `new_version`, which adds the version.",
     ),
     RESCORE: (
         ("splits", "wer_report"),
-        "A new snapshot, then the score of one model version on it; cached hypotheses are not decoded again.",
+        "A new snapshot, then the score of one model version on it; cached hypotheses are not decoded again. "
+        "Launch it after more corrections, without a new training.",
     ),
     TRAIN_REPLICATE: (
         ("fine_tuned_checkpoint", SERVED.asset_name, "wer_report"),
-        "A replicate of a version, with another seed or fewer sessions: trained and scored, never released.",
+        "A replicate of a version, with another seed or fewer sessions: trained and scored, never released. "
+        "`habla-ml repeat` launches it.",
     ),
-    SWEEP: (("recipe_sweep",), "Trainings with other values of recipe keys, compared on the validation split."),
-    REVIEW: (("review_queue", "corpus_report"), "The segments to annotate this week, and the report of the corpus."),
-    CLEAN_UP: (("storage_cleanup",), "Removes what no pointer and no running process needs."),
+    SWEEP: (
+        ("recipe_sweep",),
+        "Trainings with other values of recipe keys, compared on the validation split. Takes many trainings; choose the "
+        "search space in the launchpad.",
+    ),
+    REVIEW: (
+        ("review_queue", "corpus_report"),
+        "The segments to annotate this week, and the report of the corpus. Launch it when the queue is done.",
+    ),
+    CLEAN_UP: (
+        ("storage_cleanup",),
+        "Removes what no pointer and no running process needs. Launch it when the disk is full.",
+    ),
     RENEW_SIGNATURES: (
         ("channel_signatures",),
         "Renews the signatures of the channels, so that apps go on trusting them.",

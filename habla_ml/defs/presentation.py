@@ -1,4 +1,4 @@
-"""How results look in the UI: numbers that chart, small plots, tables and links.
+"""How results look in the UI: tables, lists and links. `result_metadata` has their order.
 
 Spoken words never go to Dagster, neither in metadata nor in logs, tags or errors, because no erasure reaches its
 storage. Metadata show counts, rules and segment ids, and name the page with the texts.
@@ -6,25 +6,30 @@ storage. Metadata show counts, rules and segment ids, and name the page with the
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
 from habla_ml.settings import Settings
-from habla_ml.tables import TableColumn, TextTable, render_markdown_table
+from habla_ml.tables import TableCell, TableColumn, TextTable, render_markdown_table
 
-
-def plot(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
-    """Return an inline plot; keep it below some tens of kB, because it is stored with the event."""
-    return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
+_COLUMN_CHARS: Final = 50
+"""Width of the column in which the UI shows Markdown in place."""
+_DIALOG_CHARS: Final = 1000
+"""Markdown of this length is shown in a dialog, which is wide."""
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_ID_CHARS: Final = 16
 
 
 def show_table(shown: TextTable) -> dg.MarkdownMetadataValue:
-    """Return a table as Markdown, which the UI draws in place."""
-    return dg.MetadataValue.md(render_markdown_table(shown) or "*none*")
+    """Return a table as Markdown, which the UI draws in place, or in a dialog where it is too wide or too long."""
+    if 0 < len(shown.rows) < len(shown.columns) - 1 and _measure_width(shown) > _COLUMN_CHARS:
+        shown = _transpose(shown)
+    text = render_markdown_table(shown) or "*none*"
+    return dg.MetadataValue.md(text.ljust(_DIALOG_CHARS) if _measure_width(shown) > _COLUMN_CHARS else text)
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
@@ -75,6 +80,13 @@ def link_or_path(url_or_path: str) -> dg.MetadataValue:
     return dg.MetadataValue.path(url_or_path)
 
 
+def tabulate_examples(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> dg.MetadataValue:
+    """Return rows for a check, whose page draws these tables in place and Markdown only after a click."""
+    schema = dg.TableSchema([dg.TableColumn(each, "string") for each in columns])
+    records = [dg.TableRecord({each: _format_cell(row.get(each)) for each in columns}) for row in rows]
+    return dg.MetadataValue.table(records=records, schema=schema) if records else dg.MetadataValue.text("none")
+
+
 def link_service_page(settings: Settings, path: str) -> dict[str, dg.MetadataValue]:
     """Return a link to a page of the service; empty where no service was started and none has a public address."""
     if settings.service.public_url is None and not settings.service_folder.is_dir():
@@ -100,4 +112,25 @@ def to_percent(value: float) -> float:
 def _format_cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)[:_ID_CHARS] if _ID.fullmatch(str(value)) else str(value)
+
+
+def _measure_width(shown: TextTable) -> int:
+    """Return how many characters the longest words of the columns need beside each other."""
+    columns = [[each.title] for each in shown.columns]
+    for row in shown.rows:
+        for texts, cell in zip(columns, row, strict=True):
+            texts.append(cell.join())
+    return sum(2 + max(len(word) for text in texts for word in re.split("[ \n]", text)) for texts in columns)
+
+
+def _transpose(shown: TextTable) -> TextTable:
+    """Return a table whose rows are the columns of this one."""
+    first, *others = shown.columns
+    columns = [TableColumn(first.title, is_numeric=False), *(TableColumn(row[0].join()) for row in shown.rows)]
+    rows: list[list[TableCell | str]] = [
+        [each.title, *(row[at] for row in shown.rows)] for at, each in enumerate(others, start=1)
+    ]
+    return TextTable.of(shown.title, columns, rows)

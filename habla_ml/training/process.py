@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,7 @@ from habla_ml.training.plan import (
     write_recipe_file,
 )
 from habla_ml.training.recipe import Recipe, load_recipe
-from habla_ml.training.record import TrainedRun, TrainingRecord
+from habla_ml.training.record import TrainingRecord
 from habla_ml.training.run import RunFolder
 from habla_ml.training.start import choose_start, import_start
 from habla_ml.training.termination import PIPES_VARIABLE, raise_on_termination
@@ -47,7 +47,6 @@ from habla_ml.training.train import train_version
 from habla_ml.training.trainer import Progress
 from habla_ml.training.world import await_launcher, describe_process, is_lost_process, read_world
 
-_NO_RUNS: Final[Mapping[str, str]] = {}
 _UNNAMED: Final = "next"
 """The version of an estimate that names none; it is never pinned."""
 _OBSERVATION_INTERVAL_S: Final = 60.0
@@ -113,62 +112,12 @@ def report_errors(act: Callable[[], None], folder: Path) -> int:
     return 0
 
 
-def build_asset_metadata(
-    record: TrainingRecord, tensorboard: Path, tracker_runs: Mapping[str, str] = _NO_RUNS
-) -> dict[str, dict[str, Any]]:
-    """Return the record as metadata of Dagster Pipes: name → `{"type": …, "raw_value": …}`."""
-    typed: dict[str, tuple[str, Any]] = {
-        "validation_wer": ("float", record.best.wer),
-        "validation_loss": ("float", record.best.loss),
-        "train_loss": ("float", record.losses[-1].loss),
-        "steps": ("int", record.steps),
-        "best_step": ("int", record.best_step),
-        "validation_choice": ("text", record.choice or "lowest validation WER"),
-        "averaged_steps": ("json", list(record.averaged_steps)),
-        "train_hours": ("float", record.train_hours),
-        "hours_heard": ("float", record.processed_hours),
-        "wall_s": ("float", record.wall_s),
-        "device": ("text", f"{record.device}, {record.precision}"),
-        "processes": ("text", ", then ".join(map(str, record.processes))),
-        "version": ("text", record.version),
-        "recipe": ("text", record.recipe),
-        "base_model": ("text", f"{record.base_model}@{record.base_model_revision or 'by content'}"),
-        "checkpoint_tree": ("text", record.tree),
-        "tensorboard": ("path", str(tensorboard)),
-        "skipped_clips": ("json", dict(record.skipped)),
-        "validation_curve": ("md", _format_validation_curve(record)),
-        "loss_curve": ("json", [asdict(point) for point in record.losses]),
-        "code": ("text", "; ".join(map(str, record.code)) or "unknown"),
-        "identity": ("json", record.identity.model_dump(mode="json")),
-        "general_speech": ("json", [asdict(source) for source in record.general_speech]),
-        "remedies": ("json", record.remedies.model_dump(exclude_defaults=True)),
-        "evaluation_audio_left_out": ("json", record.evaluation_audio_left_out),
-    }
+def build_tracker_metadata(tensorboard: Path, tracker_runs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return where the curves of a run are as metadata of Dagster Pipes; the record of the version has the rest."""
+    typed = {"tensorboard": ("path", str(tensorboard))}
     for name, address in tracker_runs.items():
         typed[name] = ("url" if address.startswith("http") else "text", address)
-    if record.start is not None:
-        typed["continued_from"] = ("text", f"{record.start.repository}@{record.start.revision}")
-    if first := record.first_stage:
-        fields = {"identity_digest", "tree", "recipe", "steps", "best_step", "train_hours", "processed_hours"}
-        summary = first.model_dump(mode="json", include=fields | {"wall_s", "general_speech"})
-        typed["first_stage"] = ("json", summary)
-        typed["first_stage_validation_curve"] = ("md", _format_validation_curve(first))
     return {name: {"type": kind, "raw_value": value} for name, (kind, value) in typed.items()}
-
-
-def _format_validation_curve(run: TrainedRun) -> str:
-    """Return the evaluations during training as a Markdown table."""
-    rows = [
-        f"| {point.step} | {point.wer:.1%} | {_format_share(point.general_wer)} | {_format_share(point.invented)} | "
-        f"{point.loss:.3f} |"
-        for point in run.validation
-    ]
-    head = "| step | validation WER | general speech | clips without speech with text | loss |"
-    return "\n".join([head, "|---|---|---|---|---|", *rows])
-
-
-def _format_share(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
 
 
 class ProgressObservations:
@@ -213,7 +162,7 @@ def _train_in_pipes(options: argparse.Namespace) -> None:
 
         record, tracker_runs = _run_training(options, report)
         tensorboard = RunFolder(options.out, record.identity).tensorboard
-        metadata = build_asset_metadata(record, tensorboard, tracker_runs)
+        metadata = build_tracker_metadata(tensorboard, tracker_runs)
         context.report_asset_materialization(metadata=metadata, data_version=record.tree)
 
 

@@ -17,6 +17,7 @@ from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
 from habla_ml.settings import Settings, load_settings
 from habla_ml_tests.testing.habla_sessions import make_workspace
+from habla_ml_tests.testing.readable_metadata import require_readable_metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = date(2026, 3, 2)
@@ -95,6 +96,7 @@ class DagsterDeployment:
         records = self.instance.fetch_materializations(filters, limit=1).records
         materialised = records[0].asset_materialization
         assert materialised is not None
+        require_readable_metadata(materialised.metadata)
         return {name: value.value for name, value in materialised.metadata.items()}
 
 

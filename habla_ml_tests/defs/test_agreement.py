@@ -59,7 +59,7 @@ def test_the_check_measures_the_disagreement_of_two_annotators(ingested: Dagster
     add_second_transcripts(ingested, changed_count=1_000)
     far = run_agreement_check(ingested)
     assert far.metadata["disagreement WER %"].value > close.metadata["disagreement WER %"].value
-    assert "| Eva | habla |" in str(far.metadata["pairs"].value)
+    assert "'first': 'Eva', 'second': 'habla'" in str(far.metadata["pairs"].value)
 
 
 @pytest.fixture

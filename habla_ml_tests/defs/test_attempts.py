@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from habla_ml.defs.attempts import MOST_ATTEMPTS, OCCASION_TAG, RetryPolicy, count_attempts
 from habla_ml.defs.corpus.day_requests import DAY_TAG
 from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
-from habla_ml.defs.models.retraining import VERSION_TAG
+from habla_ml.defs.models.new_version import VERSION_TAG
 from habla_ml.defs.run_faults import CAUSE_TAG, REASON_TAG
 from habla_ml.errors import (
     CorpusError,

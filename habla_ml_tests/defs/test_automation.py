@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from habla_ml.defs.models.retraining import VERSION_TAG
+from habla_ml.defs.models.new_version import VERSION_TAG
 from habla_ml.defs.partitions import MODEL_VERSIONS, next_version
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 

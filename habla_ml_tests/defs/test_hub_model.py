@@ -73,9 +73,9 @@ def test_a_released_version_goes_to_the_hub_and_another_one_does_not(deployment:
     other = deployment.materialize("v2")
 
     assert published["tag"] == "v1"
-    assert published["commit"] == again["commit"] == deployment.releases.repository.tags["v1"]
+    assert published["commit"] == again["commit"] == deployment.releases.repository.tags["v1"][:16]
     assert (published["tag is new"], again["tag is new"]) == (True, False)
-    assert other == {"published": False}
+    assert (other["published"], "tag" in other) == (False, False)
     assert deployment.releases.repository.tags.keys() == {"v1"}
 
 

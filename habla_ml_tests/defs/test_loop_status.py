@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -31,15 +31,15 @@ def report(deployment: DagsterDeployment) -> dict[str, dg.AssetCheckEvaluation]:
     return {each.check_name: each for each in run.get_asset_check_evaluations()}
 
 
-def test_the_asset_has_a_list_for_each_section_and_figures_that_chart(deployment):
+def test_the_asset_has_an_entry_for_each_subject_and_figures_that_chart(deployment):
     checks = report(deployment)
     assert set(checks) == set(CHECKS)
     metadata = deployment.metadata("loop_status")
-    for section in ("Now", "Waiting", "Failed or set aside"):
-        assert metadata[section].startswith("- "), section
-    assert "**runs**: none" in metadata["Now"]  # not the run that reads the status
-    assert "of 10" not in metadata["Now"]
-    assert "of 0.005 h" in metadata["Now"]
+    for subject in ("daemon", "recordings", "files set aside"):
+        assert subject in metadata
+    assert metadata["runs"].endswith(" none")  # not the run that reads the status
+    assert "of 0.005 h" in metadata["next version"]
+    assert metadata["hours until the next version"] == pytest.approx(0.005)
     assert metadata["sessions waiting"] > 0
     assert metadata["folders until a loss"] > 0
     assert metadata["page"] == "https://habla.example/status"
@@ -56,9 +56,14 @@ def test_the_checks_fail_while_recordings_wait_and_pass_once_they_are_in_the_lak
     assert after["unsaved_sessions_are_far_from_deletion"].passed
 
 
-def test_the_review_queue_has_a_freshness_policy(deployment):
+def test_what_a_schedule_refreshes_is_expected_a_little_after_each_time(deployment):
     specs = {each.key.to_user_string(): each for each in deployment.definitions.resolve_all_asset_specs()}
-    assert isinstance(specs["review_queue"].freshness_policy, dg.FreshnessPolicy)
+    windows = {name: each.freshness_policy.fail_window for name, each in specs.items() if each.freshness_policy}
+    assert windows["review_queue"].to_timedelta() == timedelta(days=8)
+    assert windows["loop_status"].to_timedelta() == timedelta(hours=3)
+    weekly = {"corpus_report", "storage_cleanup", "released_model_quality", "channel_signatures"}
+    assert {windows[each].to_timedelta() for each in weekly} == {timedelta(days=8)}
+    assert windows.keys() == {"review_queue", "loop_status", *weekly}
 
 
 def test_failed_work_is_listed_until_it_succeeds(deployment):

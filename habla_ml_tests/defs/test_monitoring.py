@@ -54,7 +54,7 @@ def test_drift_fails_the_check_and_sends_one_alert(school_with_webhook, webhook,
     shown, checks = run(school_with_webhook, instance)
     assert shown["drift"].startswith("ALARM in the week of 2026-02-23")
     assert "| ALARM |" in shown["weeks"]
-    assert shown["WER by week"].startswith("![WER by week](data:image/png")
+    assert shown["WER by week"].startswith("![WER by week; lines: at the release, and tolerated](<data:image/svg")
     assert shown["alerts sent"] == "drift/v1/2026-02-23 by webhook"
     assert not checks["as_good_as_released"].passed
     assert checks["as_good_as_released"].severity == dg.AssetCheckSeverity.ERROR

@@ -35,7 +35,7 @@ def test_a_sweep_has_a_table_a_plot_and_a_recipe_and_no_version_grows_from_it(in
     shown = ingested.metadata("recipe_sweep")
     assert shown["finished trials"] == 2
     assert "| validation WER |" in shown["trials"]
-    assert shown["validation WER by trial"].startswith("![validation WER by trial](data:image/png")
+    assert shown["validation WER by trial"].startswith("![validation WER by trial, %](<data:image/svg")
     assert load_recipe(Path(shown["best recipe"])).name == "short-sweep"
     assert list(ingested.lake().list_pointers("models/")) == []
     after = ingested.tick("corpus_growth").run_requests

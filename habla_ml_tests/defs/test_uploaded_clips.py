@@ -40,7 +40,7 @@ def test_an_hour_of_clips_comes_in_and_the_text_of_its_day_follows(
     assert "is no audio of a known kind: it starts with …" in found["reasons"]
     assert found["page"] == "http://127.0.0.1:8787/status"
     assert found["new hours"] == pytest.approx(4.0 / 3600, abs=1e-4)
-    assert "read_again: true" in found["next step"]
+    assert "read_again: true" in found["next"]
     day = deployed.metadata("raw_recordings", DAY)
     assert day["segments"] == 2
     assert deployed.evaluate("new_uploads").partitions == []

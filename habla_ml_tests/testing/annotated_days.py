@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +119,7 @@ def _make_common_fields(line: RecordedSegmentSpec, day: str) -> dict[str, object
         "day": day,
         "file_name": f"segment_{line.number:03d}.wav",
         "number": line.number,
-        "audio_sha256": line.name(day),
+        "audio_sha256": sha256(line.name(day).encode()).hexdigest(),
         "duration_s": line.seconds,
         "loudness_dbfs": line.loudness_dbfs,
     }

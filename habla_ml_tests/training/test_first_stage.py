@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from habla_ml.corpus.general_speech import GeneralSpeech, SpeechSourceSummary
 from habla_ml.corpus.snapshot import Snapshot, Utterance
+from habla_ml.defs.models.training_metadata import build_training_metadata
 from habla_ml.errors import SettingsError, TrainingError, TrainingLeasedError
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.settings import TrainingSettings
@@ -22,8 +23,7 @@ from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.extra_speech import ExtraSpeech
 from habla_ml.training.first_stage import split_held_out
 from habla_ml.training.identity import RunIdentity
-from habla_ml.training.plan import plan_version, resolve_first_stage_sources
-from habla_ml.training.process import build_asset_metadata
+from habla_ml.training.plan import VersionPlan, plan_version, resolve_first_stage_sources
 from habla_ml.training.recipe import Recipe
 from habla_ml.training.record import read_first_stage_record, read_training_record
 from habla_ml.training.run import RunFolder
@@ -302,13 +302,14 @@ def test_the_metadata_has_the_first_stages_object_sources_and_curve(
 ) -> None:
     record = train_version(lake, snapshot, make_two_stage_recipe(recipe), "v1", tmp_path, ignore_progress, EXTRA_SPEECH)
     assert record.first_stage is not None
-    metadata = build_asset_metadata(record, tmp_path)
-    facts = metadata["first_stage"]["raw_value"]
-    assert facts["tree"] == record.first_stage.tree
-    assert [each["licence"] for each in facts["general_speech"]] == ["CC0-1.0"]
-    assert [each["origin"] for each in facts["general_speech"]] == ["https://example.org"]
-    assert metadata["first_stage_validation_curve"]["raw_value"].count("\n") == 3
-    assert "first_stage" not in build_asset_metadata(record.model_copy(update={"first_stage": None}), tmp_path)
+    plan = VersionPlan("v1", snapshot.id, "0" * 64, 1.0)
+    metadata = build_training_metadata(plan, record, {})
+    facts = str(metadata["first stage"].value)
+    for value in (record.first_stage.tree[:16], "CC0-1.0", "https"):
+        assert value in facts
+    assert metadata["first stage: validations"].value.count("\n") == 3
+    alone = build_training_metadata(plan, record.model_copy(update={"first_stage": None}), {})
+    assert not [name for name in alone if name.startswith("first stage")]
 
 
 def configure_speech_sources(place: TrainingDeployment, *names: str) -> None:

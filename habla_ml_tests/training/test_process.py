@@ -11,10 +11,12 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.models.checkpoint import run_training_process
+from habla_ml.defs.models.training_metadata import build_training_metadata
 from habla_ml.errors import TrainingError
 from habla_ml.training.plan import check_planned_inputs, read_plan
 from habla_ml.training.process import main
 from habla_ml.training.recipe import Recipe
+from habla_ml_tests.testing.readable_metadata import require_readable_metadata
 from habla_ml_tests.testing.training_deployment import ROOT, TrainingDeployment, kill_at, quiet_environment
 from habla_ml_tests.testing.training_snapshot import make_clips, publish_snapshot
 
@@ -159,9 +161,10 @@ def test_a_process_of_dagster_reports_its_progress_and_materialises_with_metadat
     )
     materialization = result.asset_materializations_for_node("trained")[0]
     record = deployment.record("v1")
-    metadata = {name: entry.value for name, entry in materialization.metadata.items()}
-    assert metadata["validation_wer"] == record.best.wer
-    assert metadata["checkpoint_tree"] == record.tree
-    assert metadata["steps"] == 4
-    assert metadata["validation_curve"].count("\n") == 3
+    assert "tensorboard" in materialization.metadata
+    shown = build_training_metadata(read_plan(deployment.lake, "v1"), record, materialization.metadata)
+    require_readable_metadata(shown)
+    assert shown["validation WER %"].value == pytest.approx(100 * record.best.wer, abs=0.01)
+    assert shown["validations"].value.count("\n") == 3
+    assert shown["steps"].value == 4
     assert materialization.tags["dagster/data_version"] == record.tree

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from habla_ml.cli.doctor import run_checks
 from habla_ml.cli.main import app
 from habla_ml.corpus.snapshot import Snapshot
+from habla_ml.defs.models.training_metadata import build_training_metadata
+from habla_ml.defs.result_metadata import shorten_ids
 from habla_ml.erasure.contributor_data import ContributorData, find_affected_versions
 from habla_ml.erasure.table_index import load_index
 from habla_ml.errors import ServiceError, SettingsError, TrainingError
@@ -19,7 +21,6 @@ from habla_ml.hub.repository import open_repository
 from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.settings import Settings, TrainingSettings
 from habla_ml.training.plan import VersionPlan, plan_version
-from habla_ml.training.process import build_asset_metadata
 from habla_ml.training.recipe import HubStart, Recipe, load_recipe
 from habla_ml.training.record import StartRecord, TrainingRecord
 from habla_ml.training.start import choose_start, import_start, read_start
@@ -81,8 +82,8 @@ def test_a_training_continues_from_the_hub_in_a_new_lake(
     assert second.identity_digest != first.identity_digest
     found = load_file(lost.checkout_tree(second.tree, tmp_path / "v2") / "model.safetensors")
     assert all((found[name] - weights[name]).abs().max() < 1e-6 for name in weights)
-    metadata = build_asset_metadata(second, tmp_path)
-    assert metadata["continued_from"]["raw_value"] == f"{HUB_NAME}@{start.revision}"
+    metadata = build_training_metadata(VersionPlan("v2", "0" * 64, "0" * 64, 1.0), second, {})
+    assert metadata["continued from"].value == shorten_ids(f"{HUB_NAME} @ {start.revision}")
 
 
 def test_an_import_asks_the_hub_once(

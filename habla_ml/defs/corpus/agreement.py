@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from habla_ml.corpus.conventions import Conventions, load_conventions
-from habla_ml.defs.presentation import table, to_percent
+from habla_ml.defs.presentation import tabulate_examples, to_percent
 from habla_ml.defs.resources import StoreResource
 from habla_ml.lake import Lake
 from habla_ml.settings import Settings
@@ -22,7 +22,8 @@ def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
         asset="annotated_corpus",
         description=(
             f"Two people who transcribed the same segment of the day differ on at most {bound:.0%} of its words. Uses "
-            "the lower end of the interval over sessions where there is one, so that one odd segment is no alarm."
+            "the lower end of the interval over sessions where there is one, so that one odd segment is no alarm. If it "
+            "fails, look at the pairs and agree on the conventions."
         ),
     )
     def annotators_agree(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
@@ -41,7 +42,7 @@ def build_agreement_check(settings: Settings) -> dg.AssetChecksDefinition:
                 "segments": found.segments,
                 "unusable for one only": found.usability_conflicts,
                 "bound %": to_percent(bound),
-                "pairs": table(
+                "pairs": tabulate_examples(
                     map(vars, found.pairs[:_MOST_PAIRS]), ["first", "second", "segments", "identical", "wer", "cer"]
                 ),
             },

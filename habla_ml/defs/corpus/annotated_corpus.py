@@ -9,8 +9,16 @@ import dagster as dg
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import DATA_OWNERS, recording_days
-from habla_ml.defs.presentation import column_schema, corpus_report_path, table, tabulate_counts, tabulate_violations
+from habla_ml.defs.presentation import (
+    column_schema,
+    corpus_report_path,
+    link_service_page,
+    table,
+    tabulate_counts,
+    tabulate_violations,
+)
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,29 +50,50 @@ def build_annotated_corpus(settings: Settings) -> dg.AssetsDefinition:
     )
     def annotated_corpus(context: dg.AssetExecutionContext, lake: StoreResource) -> dg.MaterializeResult:
         from habla_ml.annotation.sources import collect_events
-        from habla_ml.corpus.build import CORPUS_SCHEMA, build_day
+        from habla_ml.corpus.build import build_day
 
         opened, day = lake.lake(), context.partition_key
         events = collect_events(opened, day, settings, datetime.now(UTC))
         built = build_day(opened, day, conventions, settings)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.parquet),
-            metadata={
-                "usable hours": round(built.hours, 4),
-                "new events": events.added,
-                **{name: count for name, count in built.counts.items() if name != "segments"},
-                "annotated share %": round(100 * built.counts["annotated"] / max(1, built.counts["segments"]), 1),
-                "problems": tabulate_counts("problem", built.problems),
-                **_describe_segments(opened, built),
-                "skipped table rows": _tabulate_skipped_rows(opened, settings),
-                "their texts": dg.MetadataValue.path(corpus_report_path(settings)),
-                "conventions": built.conventions,
-                "object": built.parquet,
-                "dagster/column_schema": column_schema(CORPUS_SCHEMA),
-            },
+            metadata=_describe_day(opened, day, built, events.added, settings),
         )
 
     return annotated_corpus
+
+
+def _describe_day(
+    lake: "Lake", day: str, built: "CorpusDay", new_events: int, settings: Settings
+) -> dict[str, dg.MetadataValue]:
+    from habla_ml.corpus.build import CORPUS_SCHEMA
+
+    share = round(100 * built.counts["annotated"] / max(1, built.counts["segments"]), 1)
+    return build_result_metadata(
+        f"the text of {day} under the conventions {built.conventions}",
+        {
+            "usable hours": built.hours,
+            "segments": built.counts["segments"],
+            "annotated": f"{built.counts['annotated']} ({share:g} %)",
+            "new events": new_events,
+            "with a problem": sum(built.problems.values()),
+        },
+        "correct more of this day on the page, in Label Studio or in Habla; `corpus_growth` says when a training is due",
+        page=link_service_page(settings, "/correct"),
+        details={
+            "usable hours": built.hours,
+            "new events": new_events,
+            **{name: count for name, count in built.counts.items() if name != "segments"},
+            "annotated share %": share,
+            "problems": tabulate_counts("problem", built.problems),
+            **_describe_segments(lake, built),
+            "skipped table rows": _tabulate_skipped_rows(lake, settings),
+            "their texts": corpus_report_path(settings),
+            "conventions": built.conventions,
+            "object": built.parquet,
+            "dagster/column_schema": column_schema(CORPUS_SCHEMA),
+        },
+    )
 
 
 def _describe_segments(lake: "Lake", built: "CorpusDay") -> dict[str, dg.MarkdownMetadataValue]:

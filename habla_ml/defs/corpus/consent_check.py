@@ -15,7 +15,10 @@ def build_consent_check(settings: Settings) -> dg.AssetChecksDefinition:
         asset="splits",
         name="no_withdrawn_consent",
         blocking=True,
-        description="No contributor who withdrew consent is in the lake; training waits for the erasure.",
+        description=(
+            "No contributor who withdrew consent is in the lake; training waits for the erasure. If it fails, "
+            "run the command that it shows."
+        ),
     )
     def no_withdrawn_consent(lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.consent.admission import load_consents
@@ -27,7 +30,9 @@ def build_consent_check(settings: Settings) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=not found,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"still in the lake: run {', '.join(commands)}" if found else "",
+            description=f"still in the lake: run {', '.join(commands)}"
+            if found
+            else "no contributor who withdrew is in the lake",
             metadata={"contributors": len(found), "days": len({day for days in found.values() for day in days})},
         )
 

@@ -16,6 +16,7 @@ from habla_ml.defs.jobs import ERASE
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, link_service_page
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.lake import compute_digest
 from habla_ml.settings import Settings
 
@@ -41,20 +42,38 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
 
         count, report = erase_withdrawn(lake.lake(), settings, datetime.now(UTC), context.log.info)
         if report is None:
-            return dg.MaterializeResult(metadata={"contributors": 0})
+            return dg.MaterializeResult(
+                metadata=build_result_metadata(
+                    "nobody waited for an erasure", {"contributors": 0}, "nothing", details={"contributors": 0}
+                )
+            )
+        left = len(report.left_to_person)
         return dg.MaterializeResult(
-            metadata={
-                **link_service_page(settings, "/consents"),
-                "contributors": count,
-                "segments": report.segments,
-                "minutes": round(report.hours * 60, 1),
-                "received clips": report.received_clips,
-                "objects": report.objects,
-                "cleaned datasets on the Hub": bullet_list(report.hub_datasets or ["none"]),
-                "versions trained on the voices": bullet_list(report.trained_versions or ["none"]),
-                "versions tested on the voices": bullet_list(report.evaluated_versions or ["none"]),
-                "left to a person": len(report.left_to_person),
-            }
+            metadata=build_result_metadata(
+                "the erasure of contributors who withdrew their consent in the service",
+                {
+                    "contributors": count,
+                    "segments": report.segments,
+                    "minutes": report.hours * 60,
+                    "versions trained on the voices": len(report.trained_versions),
+                    "left to a person": left,
+                },
+                "delete the rest in your tables or in Label Studio by hand, as docs/consent.md says"
+                if left
+                else "decide whether the versions that were trained on the voices stay released",
+                page=link_service_page(settings, "/consents"),
+                details={
+                    "contributors": count,
+                    "segments": report.segments,
+                    "minutes": report.hours * 60,
+                    "received clips": report.received_clips,
+                    "objects": report.objects,
+                    "datasets on the Hub": bullet_list(report.hub_datasets or ["none"]),
+                    "versions trained": bullet_list(report.trained_versions or ["none"]),
+                    "versions tested": bullet_list(report.evaluated_versions or ["none"]),
+                    "left to a person": left,
+                },
+            )
         )
 
     return erased_contributors

@@ -7,12 +7,13 @@ only.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from habla_ml.defs.presentation import table
+from habla_ml.defs.presentation import tabulate_examples
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import round_figure
 from habla_ml.errors import CorpusError
 from habla_ml.settings import Settings
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     FindProblems = Callable[[Lake, str], Iterable[QualityFinding]]
 
+_REMEDY_RECORDINGS: Final = "If it fails, look at the microphone and the gain of the sessions in `examples`."
+_REMEDY_TEXT: Final = (
+    "If it fails, correct the segments in `examples`, or raise the bound in `quality:` of the profile."
+)
+_REMEDY_SNAPSHOT: Final = "It blocks the training; if it fails, look at the days in `examples`."
 _BLOCKING_ON_A_DAY = ("texts_are_as_long_as_their_audio", "texts_are_spanish")
 
 
@@ -146,8 +152,9 @@ def _build_checks(
     name: str, asset: str, descriptions: Mapping[str, str], blocking: Collection[str], find: "FindProblems"
 ) -> dg.AssetChecksDefinition:
     """Return one check for each description; those in `blocking` stop downstream steps."""
+    remedy = {"raw_recordings": _REMEDY_RECORDINGS, "annotated_corpus": _REMEDY_TEXT, "splits": _REMEDY_SNAPSHOT}[asset]
     specs = [
-        dg.AssetCheckSpec(check, asset=asset, description=text, blocking=check in blocking)
+        dg.AssetCheckSpec(check, asset=asset, description=f"{text} {remedy}", blocking=check in blocking)
         for check, text in descriptions.items()
     ]
 
@@ -159,14 +166,14 @@ def _build_checks(
                 check_name=found.name,
                 passed=found.passed,
                 severity=dg.AssetCheckSeverity.ERROR if found.name in blocking else dg.AssetCheckSeverity.WARN,
-                description=found.note or None,
+                description=found.note or f"{found.failing_count} of {found.checked_count} fail",
                 metadata={
-                    "value": found.value,
+                    "value": round_figure(found.value),
                     "bound": found.bound,
                     "unit": found.unit,
                     "failing": found.failing_count,
                     "checked": found.checked_count,
-                    "examples": table(map(vars, found.examples), ["where", "reason", "segment_id"]),
+                    "examples": tabulate_examples(map(vars, found.examples), ["where", "reason", "segment_id"]),
                 },
             )
 

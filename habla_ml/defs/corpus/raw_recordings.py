@@ -6,9 +6,10 @@ import dagster as dg
 
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import DATA_OWNERS, recording_days
-from habla_ml.defs.plots import histogram
-from habla_ml.defs.presentation import column_schema, plot, table
+from habla_ml.defs.plots import plot_histogram
+from habla_ml.defs.presentation import column_schema, table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.settings import Settings
 
 _MOST_SKIPPED_SHARE = 0.1
@@ -38,39 +39,64 @@ def build_raw_recordings(settings: Settings) -> dg.AssetsDefinition:
         loudness = [row["loudness_dbfs"] for row in read_segment_metadata(opened, day.metadata, ["loudness_dbfs"])]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(day.parquet),
-            metadata={
-                "segments": day.segments,
-                "hours": round(day.hours, 4),
-                "quiet segments": sum(level < quiet_below for level in loudness),
-                "skipped": len(day.skipped_inputs),
-                "sessions read now": len(day.read_sessions),
-                "sessions": table([dict(day.sessions)], list(day.sessions)),
-                "skipped inputs": table(map(vars, day.skipped_inputs[:100]), ["session", "file", "reason"]),
-                "loudness": plot(histogram(loudness, "dBFS", quiet_below), "loudness in dBFS"),
-                "object": day.parquet,
-                "dagster/column_schema": column_schema(SEGMENT_SCHEMA),
-            },
+            metadata=build_result_metadata(
+                f"the recordings of {context.partition_key} in the lake, as 16 kHz FLAC",
+                {
+                    "segments": day.segments,
+                    "hours": day.hours,
+                    "quiet segments": sum(level < quiet_below for level in loudness),
+                    "files skipped": len(day.skipped_inputs),
+                },
+                _find_next_step(len(day.skipped_inputs)),
+                details={
+                    "loudness": plot_histogram(
+                        loudness, "dBFS", "segments by loudness; line: quiet below", quiet_below
+                    ),
+                    "segments": day.segments,
+                    "hours": day.hours,
+                    "quiet segments": sum(level < quiet_below for level in loudness),
+                    "skipped": len(day.skipped_inputs),
+                    "sessions read now": len(day.read_sessions),
+                    "sessions": day.sessions,
+                    "skipped inputs": table(map(vars, day.skipped_inputs[:100]), ["session", "file", "reason"]),
+                    "object": day.parquet,
+                    "dagster/column_schema": column_schema(SEGMENT_SCHEMA),
+                },
+            ),
         )
 
     return raw_recordings
+
+
+def _find_next_step(skipped: int) -> str:
+    done = "nothing: the next step builds the text, and corrections come in by themselves"
+    return "look at `skipped inputs`, remove the causes and materialise the day again" if skipped else done
 
 
 def build_recordings_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """Return the checks that the recordings folder exists and that few of its files are skipped."""
 
     @dg.asset_check(
-        asset="raw_recordings", description="`recordings.folder` exists, so that new sessions can be ingested."
+        asset="raw_recordings",
+        description=(
+            "`recordings.folder` exists, so that new sessions can be ingested. If it fails, mount the folder or correct "
+            "the profile."
+        ),
     )
     def recordings_folder_exists() -> dg.AssetCheckResult:
         problem = settings.recordings.folder_problem
         return dg.AssetCheckResult(
             passed=problem is None,
-            description=problem or "",
+            description=problem or "the folder can be read",
             metadata={"folder": dg.MetadataValue.path(str(settings.recordings.folder))},
         )
 
     @dg.asset_check(
-        asset="raw_recordings", description=f"Less than {_MOST_SKIPPED_SHARE:.0%} of a day's files are skipped."
+        asset="raw_recordings",
+        description=(
+            f"Less than {_MOST_SKIPPED_SHARE:.0%} of a day's files are skipped. If it fails, remove the causes in the "
+            "table `skipped inputs` and materialise the day again."
+        ),
     )
     def few_files_set_aside(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.recordings.days import load_day, read_skipped_inputs
@@ -78,11 +104,12 @@ def build_recordings_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         opened = lake.lake()
         day = load_day(opened, context.partition_key)
         if day is None:
-            return dg.AssetCheckResult(passed=False, description="the day is not in the lake")
+            return dg.AssetCheckResult(passed=False, description="the day is not in the lake: materialise it")
         skipped = len(read_skipped_inputs(opened, day.set_aside))
         return dg.AssetCheckResult(
             passed=skipped / max(1, skipped + day.segments) < _MOST_SKIPPED_SHARE,
             severity=dg.AssetCheckSeverity.WARN,
+            description=f"{skipped} files were skipped and {day.segments} segments read; `skipped inputs` has the reasons",
             metadata={"skipped": skipped, "segments": day.segments},
         )
 

@@ -12,6 +12,7 @@ from habla_ml.defs.jobs import REVIEW
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import link_service_page, table, tabulate_counts
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.defs.schedules import request_occasion, schedule_job
 from habla_ml.lake import catalogue
 from habla_ml.names import canonical_name
@@ -54,19 +55,29 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
         made = make_queue(opened, cdn.store(), settings, datetime.now(UTC), log, sent_back)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(made.queue.id),
-            metadata={
-                **link_service_page(settings, "/correct"),
-                "minutes": round(made.queue.minutes, 2),
-                "minutes that no split can use": round(made.wasted_minutes, 2),
-                **_describe_items(made.queue.items),
-                "candidates": made.candidates,
-                "candidate hours": round(made.candidate_hours, 3),
-                "considered": made.considered,
-                "clips decoded now": made.decoded,
-                "transcribed by": made.model_version or "no released model",
-                "label studio": _push_to_label_studio(settings, opened, made.queue.items, log),
-                "object": made.queue.id,
-            },
+            metadata=build_result_metadata(
+                "the segments that a person should transcribe or correct next",
+                {
+                    "segments": len(made.queue.items),
+                    "minutes": made.queue.minutes,
+                    "chosen from": f"{made.candidates} segments, {made.candidate_hours:.2f} h",
+                    "transcribed by": made.model_version or "no released model",
+                },
+                "correct them on the page or in Label Studio; the corrections come in by themselves",
+                page=link_service_page(settings, "/correct"),
+                details={
+                    "minutes": made.queue.minutes,
+                    "minutes without use": made.wasted_minutes,
+                    **_describe_items(made.queue.items),
+                    "candidates": made.candidates,
+                    "candidate hours": made.candidate_hours,
+                    "considered": made.considered,
+                    "clips decoded now": made.decoded,
+                    "transcribed by": made.model_version or "no released model",
+                    "label studio": _push_to_label_studio(settings, opened, made.queue.items, log),
+                    "object": made.queue.id,
+                },
+            ),
         )
 
     return review_queue

@@ -11,6 +11,7 @@ from habla_ml.defs.corpus.agreement import build_floor_metadata
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,22 +43,28 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
         opened = lake.lake()
         conventions = load_conventions(settings.corpus.conventions)
         snapshot = make_snapshot(opened, settings, conventions)
-        provenance = {"corpus": dict(snapshot.corpus), "ledger": snapshot.ledger, "segments": snapshot.segments}
+        hours = {f"{split} hours": hours for split, hours in snapshot.hours.items()}
+        provenance = {"ledger": snapshot.ledger, "segments": snapshot.segments, "corpus": dict(snapshot.corpus)}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(snapshot.id),
-            metadata={
-                "hours": round(sum(snapshot.hours.values()), 4),
-                **{f"{split} hours": round(hours, 4) for split, hours in snapshot.hours.items()},
-                "splits": _tabulate_splits(opened, snapshot),
-                "balance": describe_balance(opened, snapshot, settings.splits),
-                "people in several splits": len(snapshot.in_several_splits),
-                **_describe_overlaps(opened, snapshot),
-                **build_floor_metadata(opened, conventions),
-                "days": len(snapshot.corpus),
-                "snapshot": snapshot.id,
-                "conventions": snapshot.conventions,
-                "provenance": dg.MetadataValue.json(provenance),
-            },
+            metadata=build_result_metadata(
+                f"snapshot {snapshot.id[:16]} of {len(snapshot.corpus)} days, which trainings and reports use",
+                {"hours": sum(snapshot.hours.values()), **hours, "segments": sum(snapshot.counts.values())},
+                "nothing: the job `train_and_release` goes on with it; a failed check blocks the training and says why",
+                details={
+                    "hours": sum(snapshot.hours.values()),
+                    **hours,
+                    "splits": _tabulate_splits(opened, snapshot),
+                    "balance": describe_balance(opened, snapshot, settings.splits),
+                    "people in several splits": len(snapshot.in_several_splits),
+                    **_describe_overlaps(opened, snapshot),
+                    **build_floor_metadata(opened, conventions),
+                    "days": len(snapshot.corpus),
+                    "snapshot": snapshot.id,
+                    "conventions": snapshot.conventions,
+                    "provenance": provenance,
+                },
+            ),
         )
 
     return splits
@@ -66,7 +73,11 @@ def build_splits(settings: Settings) -> dg.AssetsDefinition:
 def build_splits_check() -> dg.AssetChecksDefinition:
     """Return the check that every split has segments and no session is in two splits."""
 
-    @dg.asset_check(asset="splits", blocking=True, description="There is a test set, and no session is in two splits.")
+    @dg.asset_check(
+        asset="splits",
+        blocking=True,
+        description="There is a test set, and no session is in two splits. If a split is empty, correct more sessions.",
+    )
     def splits_are_disjoint_and_whole(lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.corpus.snapshot import OPEN_SPLITS, find_sessions_in_two_splits, load_latest_snapshot
         from habla_ml.corpus.splits import load_split_changes
@@ -83,7 +94,11 @@ def build_splits_check() -> dg.AssetChecksDefinition:
                 **{f"{split} near-duplicates dropped": n for split, n in (snapshot.near_duplicates or {}).items()},
                 **{f"{split} left": each.removed + each.erased for split, each in load_split_changes(opened).items()},
             },
-            description="" if is_whole else "a split is empty: correct more sessions",
+            description=(
+                f"{snapshot.counts['test']} test segments; {len(in_two_splits)} sessions are in two splits"
+                if is_whole
+                else "a split is empty: correct more sessions"
+            ),
         )
 
     return splits_are_disjoint_and_whole
@@ -100,8 +115,8 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
         {
             "split": split,
             "segments": snapshot.counts[split],
-            "hours": round(hours, 4),
-            "share": f"{hours / total:.1%}",
+            "hours": hours,
+            "share": f"{100 * hours / total:.1f}\u00a0%",
             **speakers[split],
             "blind": blind[split],
             "kept out": snapshot.kept_out.get(split, 0),
@@ -120,7 +135,7 @@ def _describe_overlaps(lake: "Lake", snapshot: "Snapshot") -> dict[str, Any]:
     seen, dropped = count_seen_sentences(lake, snapshot), read_dropped_copies(lake, _ROWS_SHOWN)
     columns: list[Any] = ["held_out", "train", "validation", "test", "sealed"]
     return {
-        **{f"{split} segments with a sentence of train": seen.get(split, 0) for split in columns[2:]},
+        **{f"{split} sentences in train": seen.get(split, 0) for split in columns[2:]},
         "shared sentences": table(map(asdict, shared), columns),
         "dropped near-duplicates": sum((snapshot.near_duplicates or {}).values()),
         "near-duplicates": table(map(asdict, dropped), ["audio_sha256", "side", "duplicate_of", "bit_errors"]),

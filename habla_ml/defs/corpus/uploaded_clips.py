@@ -16,6 +16,7 @@ from habla_ml.defs.jobs import INGEST_UPLOADS
 from habla_ml.defs.partitions import DATA_OWNERS, received_hours, recording_days
 from habla_ml.defs.presentation import link_service_page, table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.settings import Settings
 
@@ -65,7 +66,11 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
         opened, hour, now = lake.lake(), context.partition_key, datetime.now(UTC)
         with open_existing_database(settings) as database:
             if database is None:
-                return dg.MaterializeResult(metadata={"received": 0, "next step": _NOT_STARTED})
+                return dg.MaterializeResult(
+                    metadata=build_result_metadata(
+                        _NOT_STARTED, {"received": 0}, "start it with `habla-ml serve`", details={"received": 0}
+                    )
+                )
             if config.read_again:
                 requeue_set_aside_clips(database, hour)
             ingested = ingest_hour(hour, opened, database, open_clip_store(settings), settings, now)
@@ -126,11 +131,12 @@ def _record_day(context: dg.AssetExecutionContext, lake: "Lake", day: str, setti
             "raw_recordings",
             description="clips that were uploaded joined this day",
             partition=day,
-            metadata={
-                "segments": published.segments,
-                "hours": round(published.hours, 4),
-                "object": published.parquet,
-            },
+            metadata=build_result_metadata(
+                f"the recordings of {day}, with clips that were uploaded",
+                {"segments": published.segments, "hours": published.hours},
+                "nothing: a sensor builds the text of the day",
+                details={"segments": published.segments, "hours": published.hours, "object": published.parquet},
+            ),
             tags={"dagster/data_version": published.parquet},
         )
     )
@@ -144,21 +150,31 @@ def _describe_hour(database: "Database", ingested: "IngestedHour", settings: Set
 
     hour = read_hour(database, ingested.hour)
     reasons = count_reasons(hour.set_aside.values())
-    metadata: dict[str, Any] = {
-        **link_service_page(settings, "/status"),
+    details: dict[str, Any] = {
         "received": hour.clips,
         "segments": len(hour.segments),
         "read now": ingested.segments + ingested.set_aside + ingested.waiting + ingested.refused,
         "new segments": ingested.segments,
-        "new hours": round(ingested.seconds / 3600, 4),
+        "new hours": ingested.seconds / 3600,
         "new without a credible date": ingested.dated_by_receipt,
         "refused now": ingested.refused,
         "waiting for a consent": hour.waiting_for_consent,
         "set aside": len(hour.set_aside),
         "reasons": table(({"reason": name, "clips": count} for name, count in reasons.items()), ["reason", "clips"]),
         "days changed now": table(({"day": each} for each in ingested.days), ["day"]),
-        "next step": _find_next_step(len(hour.set_aside), hour.waiting_for_consent),
     }
+    metadata = build_result_metadata(
+        f"the clips that the service received in the hour {ingested.hour} UTC",
+        {
+            "received": hour.clips,
+            "segments": len(hour.segments),
+            "waiting for a consent": hour.waiting_for_consent,
+            "set aside": len(hour.set_aside),
+        },
+        _find_next_step(len(hour.set_aside), hour.waiting_for_consent),
+        page=link_service_page(settings, "/status"),
+        details=details,
+    )
     return dg.MaterializeResult(data_version=dg.DataVersion(compute_digest(dict(hour.segments))), metadata=metadata)
 
 
@@ -170,4 +186,4 @@ def _find_next_step(set_aside: int, waiting: int) -> str:
         )
     if waiting:
         return "record the consents that are missing; the clips then come in by themselves"
-    return "none: the sensor `service_corrections` builds the text of the changed days"
+    return "nothing: the sensor `service_corrections` builds the text of the changed days"

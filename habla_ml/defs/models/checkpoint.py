@@ -1,6 +1,7 @@
 """`fine_tuned_checkpoint`: a model version, trained in its own process through Dagster Pipes."""
 
 import signal
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,18 +9,16 @@ import dagster as dg
 from pydantic import Field
 
 from habla_ml.defs.code_versions import get_code_version
+from habla_ml.defs.models.training_metadata import build_progress_metadata, build_training_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.pipe_messages import WholeLineMessageReader
-from habla_ml.defs.plots import line
-from habla_ml.defs.presentation import name_lineage, plot
 from habla_ml.defs.resources import StoreResource
-from habla_ml.errors import TrainingInterruptedError, TrainingKilledError
+from habla_ml.errors import TrainingError, TrainingInterruptedError, TrainingKilledError
 from habla_ml.settings import Settings, save_settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
     from habla_ml.training.plan import VersionPlan
-    from habla_ml.training.record import TrainingRecord
 
 TRAINING_POOL = "training"
 
@@ -70,14 +69,11 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         run = _train(settings, words, context)
         # A child that exits 0 without a report must not count as trained.
         trained = run.get_materialize_result(implicit_materialization=False)
+        record = read_training_record(opened, version)
+        if record is None:
+            raise TrainingError(f"the training process ended well, but {version} has no checkpoint in {opened.url}")
         return dg.MaterializeResult(
-            data_version=trained.data_version,
-            metadata={
-                **(trained.metadata or {}),
-                **name_lineage(version),
-                "snapshot": plan.snapshot,
-                **_plot_curves(read_training_record(opened, version)),
-            },
+            data_version=trained.data_version, metadata=build_training_metadata(plan, record, trained.metadata or {})
         )
 
     return fine_tuned_checkpoint
@@ -127,7 +123,8 @@ def run_training_process(command: list[str], context: dg.AssetExecutionContext) 
 def _observe_progress(context: dg.AssetExecutionContext, figures: dict[str, int | float]) -> None:
     """Record an observation now; `log_event` would keep it until the process ends."""
     partition = context.partition_key if context.has_partition_key else None
-    observation = dg.AssetObservation(context.asset_key, partition=partition, metadata=figures)
+    shown = build_progress_metadata(figures, datetime.now(UTC))
+    observation = dg.AssetObservation(context.asset_key, partition=partition, metadata=shown)
     dg.DagsterEvent.asset_observation(context.get_step_execution_context(), observation)
 
 
@@ -142,16 +139,3 @@ def _list_options(lake: "Lake", plan: "VersionPlan", settings: Settings) -> list
         "--out": settings.work_folder / "training" / plan.version,
     }
     return [str(word) for option in options.items() for word in option]
-
-
-def _plot_curves(record: "TrainingRecord | None") -> dict[str, dg.MetadataValue]:
-    """Return small plots of training loss and validation WER by step, of the first stage too."""
-    found: dict[str, dg.MetadataValue] = {}
-    runs = () if record is None else (("", record), ("first_stage_", record.first_stage))
-    for stage, run in runs:
-        if run is not None:
-            losses = [(point.step, point.loss) for point in run.losses]
-            wers = [(point.step, 100 * point.wer) for point in run.validation]
-            found[f"{stage}loss"] = plot(line(losses, "step", "training loss"), "training loss")
-            found[f"{stage}validation"] = plot(line(wers, "step", "validation WER %"), "validation WER")
-    return found

@@ -6,13 +6,25 @@ can delete them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
-from habla_ml.defs.presentation import bullet_list, plot, show_table, to_percent
+from habla_ml.defs.plots import plot_intervals
+from habla_ml.defs.presentation import bullet_list, show_table, to_percent
+from habla_ml.defs.result_metadata import build_result_metadata
 
 _SHOWN_DIGITS = 8
+_PLOTS: Final = ("WER with intervals", "WER by version")
+_NEXT_STEPS: Final = {
+    "deploy": "nothing: `cdn_release` decides again and publishes the version; open the report for the reasons",
+    "keep": "nothing: the released version stays; read why, and correct more speech for the next version",
+    "collect_more": "correct more speech: the evidence does not suffice to release or to refuse the version",
+    "refuse": "read why: the version is not released; correct more speech, or sign an override (docs/decide.md)",
+    "": "open the file at `report` on this machine",
+}
+"""By verdict; empty without a decision."""
 
 if TYPE_CHECKING:
     from habla_ml.evaluation.comparison.records import Comparison
@@ -20,11 +32,19 @@ if TYPE_CHECKING:
     from habla_ml.settings import AcceptableSettings
 
 
-def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSettings) -> dict[str, Any]:
-    """Return the decision and its reasons, if there is one, the report, and the metadata of the comparison."""
+def build_evaluation_metadata(
+    what: str,
+    evaluation: Evaluation,
+    acceptable: AcceptableSettings,
+    *,
+    page: Mapping[str, dg.MetadataValue],
+    details: Mapping[str, Any],
+) -> dict[str, dg.MetadataValue]:
+    """Return the metadata of a report: the decision and its reasons, if there is one, and the comparison."""
+    from habla_ml.evaluation.report.figures import share_with_interval
     from habla_ml.evaluation.report.tables import build_guard_table
 
-    decision = evaluation.decision
+    decision, comparison = evaluation.decision, evaluation.comparison
     decided: dict[str, Any] = {}
     if decision:
         decided = {
@@ -32,52 +52,56 @@ def build_evaluation_metadata(evaluation: Evaluation, acceptable: AcceptableSett
             "why": bullet_list(decision.reasons),
             "guards": show_table(build_guard_table(decision)),
         }
-    return {
-        **decided,
-        "clips decoded now": evaluation.newly_decoded,
-        "report": dg.MetadataValue.path(evaluation.files.html),
-        **build_comparison_metadata(evaluation.comparison, acceptable),
-    }
+    shown = build_comparison_metadata(comparison, acceptable)
+    result = {f"WER of {model.name}": share_with_interval(model.wer.interval) for model in comparison.models}
+    return build_result_metadata(
+        what,
+        {
+            "verdict": decision.verdict if decision else "none: no version is decided on",
+            **result,
+            "test segments": comparison.test.utterances,
+        },
+        _NEXT_STEPS[decision.verdict if decision else ""],
+        page=page,
+        details={
+            **{name: shown[name] for name in _PLOTS if name in shown},
+            **decided,
+            **shown,
+            "clips decoded now": evaluation.newly_decoded,
+            "report": evaluation.files.html,
+            **details,
+        },
+    )
 
 
 def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSettings) -> dict[str, Any]:
     """Return the metadata of a comparison; rates are percentages, so that they chart in points."""
     from habla_ml.evaluation.report.content import ReportContent
-    from habla_ml.evaluation.report.plots import draw_bar_chart
     from habla_ml.evaluation.report.sections import list_public_tables
 
     tables = list_public_tables(ReportContent(comparison, acceptable=acceptable))
     return {
+        _PLOTS[0]: plot_intervals(
+            [(model.name, model.wer.interval) for model in comparison.models], "WER on the test set, 95 % intervals"
+        ),
+        **_plot_versions(comparison),
         **{name: show_table(table) for name, table in tables.items()},
         "test set": (
             f"{comparison.test.utterances} segments, {comparison.test.sessions} sessions, {comparison.test.words} words"
         ),
-        "provenance": dg.MetadataValue.json(
-            {**comparison.provenance.model_dump(mode="json"), "test_set": comparison.test.digest}
-        ),
-        "WER with intervals": plot(
-            draw_bar_chart(
-                [model.name for model in comparison.models],
-                [model.wer.interval for model in comparison.models],
-                "WER on the test set, 95 % intervals",
-            ),
-            "WER",
-        ),
-        **_plot_versions(comparison),
         **_list_charted_figures(comparison),
+        "provenance": {**comparison.provenance.model_dump(mode="json"), "test_set": comparison.test.digest},
     }
 
 
 def _plot_versions(comparison: Comparison) -> dict[str, Any]:
     """Return a plot of every version on this test set; none with fewer than two versions."""
     from habla_ml.evaluation.report.content import ReportContent
-    from habla_ml.evaluation.report.plots import draw_bar_chart
 
     history = ReportContent(comparison).history
     if len(history) < 2:
         return {}
-    names, intervals = zip(*history, strict=True)
-    return {"versions": plot(draw_bar_chart(names, intervals, "WER of each version on this test set"), "versions")}
+    return {_PLOTS[1]: plot_intervals(history, "WER of the last versions on this test set")}
 
 
 def _list_charted_figures(comparison: Comparison) -> dict[str, Any]:

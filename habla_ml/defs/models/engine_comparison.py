@@ -51,11 +51,13 @@ def build_engine_comparison(settings: Settings) -> dg.AssetsDefinition:
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(evaluation.comparison.digest()),
-            metadata={
-                "on": speech.name,
-                **({"warning": speech.warning} if speech.warning else {}),
-                **build_evaluation_metadata(evaluation, settings.evaluation.acceptable),
-            },
+            metadata=build_evaluation_metadata(
+                f"{', '.join(model.name for model in evaluation.comparison.models)} on {speech.name}",
+                evaluation,
+                settings.evaluation.acceptable,
+                page={},
+                details={"warning": speech.warning or None},
+            ),
         )
 
     return engine_comparison

@@ -1,11 +1,14 @@
 """The export assets: a checkpoint in each format that is served or released."""
 
+from typing import Any
+
 import dagster as dg
 
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.presentation import table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.export.exporter import ExportAsset, Exporter, PublishedExport
 from habla_ml.export.registry import list_asset_exporters
 from habla_ml.lake import Lake, catalogue
@@ -41,20 +44,27 @@ def _build_export(settings: Settings, exporter: Exporter, facts: ExportAsset) ->
             work,
             context.log.info,
         )
-        metadata = _build_metadata(opened, exporter, published, facts)
+        details = _build_details(opened, exporter, published, facts)
+        next_step = "nothing: `wer_report` decodes a sample with it, and `cdn_release` publishes it"
         if facts.path_label is not None:
-            folder = checkout_artefact(opened, published.artefact, work)
-            metadata[facts.path_label] = dg.MetadataValue.path(str(folder))
-        return dg.MaterializeResult(data_version=dg.DataVersion(published.artefact), metadata=metadata)
+            details[facts.path_label] = checkout_artefact(opened, published.artefact, work)
+            next_step = f"nothing: `wer_report` decodes with it; to try it in Habla, see `{facts.path_label}`"
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(published.artefact),
+            metadata=build_result_metadata(
+                f"{version} in the format {exporter.name}, {published.quantisation}",
+                {"size": f"{published.size_bytes / 1e6:,.1f} MB", **facts.summarise(published)},
+                next_step,
+                details=details,
+            ),
+        )
 
     return export
 
 
-def _build_metadata(
-    lake: Lake, exporter: Exporter, published: PublishedExport, facts: ExportAsset
-) -> dict[str, dg.MetadataValue | str | bool | float]:
-    metadata: dict[str, dg.MetadataValue | str | bool | float] = {
-        "size MB": round(published.size_bytes / 1e6, 3),
+def _build_details(lake: Lake, exporter: Exporter, published: PublishedExport, facts: ExportAsset) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "size MB": published.size_bytes / 1e6,
         "quantisation": published.quantisation,
         **facts.summarise(published),
         "repairs": table(({"what": each} for each in published.repairs), ["what"]),
@@ -62,11 +72,12 @@ def _build_metadata(
         "checkpoint": published.checkpoint,
     }
     if "parity" in published.details:
-        parity = [{"measure": name, "value": value} for name, value in published.details["parity"].items()]
-        metadata["parity with the checkpoint"] = table(parity, ["measure", "value"])
+        details["parity with the checkpoint"] = published.details["parity"]
     files = published.details.get("files")
     if exporter.stored_as == "tree":
         files = [vars(each) for each in lake.list_tree_files(published.artefact)]
     if files is not None:
-        metadata["files"] = table(files, ["path", "size_bytes"])
-    return metadata
+        details["files"] = table(
+            ({"path": each["path"], "size": f"{each['size_bytes'] / 1e6:,.2f} MB"} for each in files), ["path", "size"]
+        )
+    return details

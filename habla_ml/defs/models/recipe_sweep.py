@@ -1,6 +1,7 @@
 """`recipe_sweep`: a search over recipe keys on the validation split, in its own process; trains no version."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,8 +11,9 @@ from pydantic import Field
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.models.checkpoint import TRAINING_POOL, run_training_process
 from habla_ml.defs.partitions import MODEL_OWNERS
-from habla_ml.defs.plots import line
-from habla_ml.defs.presentation import plot, show_table, to_percent
+from habla_ml.defs.plots import plot_line
+from habla_ml.defs.presentation import show_table, to_percent
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.settings import Settings, save_settings
 
 if TYPE_CHECKING:
@@ -53,28 +55,33 @@ def build_recipe_sweep(settings: Settings) -> dg.AssetsDefinition:
         folder = Path(cast(dg.PathMetadataValue, (done.metadata or {})["folder"]).value or "")
         return dg.MaterializeResult(
             data_version=done.data_version,
-            metadata={
-                "best recipe": dg.MetadataValue.path(str(folder / RECIPE_FILE)),
-                "all trials": dg.MetadataValue.path(str(folder / TABLE_FILE)),
-                **_describe_result(read_result(folder)),
-            },
+            metadata=_describe_result(
+                read_result(folder), {"best recipe": folder / RECIPE_FILE, "all trials": folder / TABLE_FILE}
+            ),
         )
 
     return recipe_sweep
 
 
-def _describe_result(result: "SweepResult") -> dict[str, dg.MetadataValue]:
+def _describe_result(result: "SweepResult", files: Mapping[str, Path]) -> dict[str, dg.MetadataValue]:
     from habla_ml.training.sweep.results import build_results_table
 
     finished = [(each.number, each.validation_wer) for each in result.trials if each.validation_wer is not None]
     points = [(float(number), to_percent(wer)) for number, wer in finished]
-    return {
-        "trials": show_table(build_results_table(result)),
-        "best validation WER %": dg.MetadataValue.float(min(wer for _, wer in points)),
-        "finished trials": dg.MetadataValue.int(len(finished)),
-        "pruned trials": dg.MetadataValue.int(sum(each.state == "pruned" for each in result.trials)),
-        "failed trials": dg.MetadataValue.int(sum(each.state == "failed" for each in result.trials)),
-        "recipe": dg.MetadataValue.text(result.recipe),
-        "snapshot": dg.MetadataValue.text(result.snapshot),
-        "validation WER by trial": plot(line(points, "trial", "validation WER %"), "validation WER by trial"),
-    }
+    best = min(wer for _, wer in points)
+    return build_result_metadata(
+        f"trainings with other values of the recipe {result.recipe}, compared on the validation split",
+        {"best validation WER": f"{best:.1f} %", "finished trials": len(finished)},
+        "set `training.recipe` to the file at `best recipe`, then launch the job `new_version`",
+        details={
+            "validation WER by trial": plot_line(points, "trial", "validation WER by trial, %"),
+            "trials": show_table(build_results_table(result)),
+            **files,
+            "best validation WER %": best,
+            "finished trials": len(finished),
+            "pruned trials": sum(each.state == "pruned" for each in result.trials),
+            "failed trials": sum(each.state == "failed" for each in result.trials),
+            "recipe": result.recipe,
+            "snapshot": result.snapshot,
+        },
+    )

@@ -11,7 +11,8 @@ import dagster as dg
 
 from habla_ml.defs.attempts import RetryPolicy, RunAttempts, count_attempts, explain_wait, is_running
 from habla_ml.defs.jobs import RETRAIN
-from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions, next_version
+from habla_ml.defs.models.new_version import VERSION_TAG, find_next_version, find_requested_version
+from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions
 from habla_ml.defs.resources import StoreResource
 from habla_ml.defs.schedules import schedule_job
 from habla_ml.errors import IsolatedError, isolate
@@ -19,8 +20,6 @@ from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
-
-VERSION_TAG = "habla_ml/version"
 
 
 def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -32,24 +31,29 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.automation.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Requests the next model version when the corpus grew by {bound:g} hours since the last good training."
+            f"Requests the next model version when the corpus grew by {bound:g} hours since the last good training, when "
+            "a person launched `new_version`, or when a training failed. To wait no longer, launch `new_version`."
         ),
     )
     def corpus_growth(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
-        from habla_ml.corpus.hours import corpus_hours
+        from habla_ml.training.growth import measure_growth
 
         if (unfinished := _find_failed_version(context.instance, settings)) is not None:
             return _request_version(context.instance, unfinished, settings, "retry", [])
+        if (requested := find_requested_version(context.instance)) is not None:
+            return _request_version(context.instance, requested, settings, "requested", [])
         errors: list[IsolatedError] = []
         with isolate("corpus", errors):
             opened = lake.lake()
-            hours = corpus_hours(opened)
-            growth = hours - _load_last_trained_hours(opened)
+            growth = measure_growth(opened)
         if errors:
             return dg.SensorResult(skip_reason=f"the corpus cannot be read: {errors[0].message}")
-        if growth < bound:
-            return dg.SensorResult(skip_reason=f"the corpus grew by {growth:.2f} h of {bound:g} h")
-        return _request_training(context.instance, opened, settings, f"{hours:.4f} h")
+        if growth.hours < bound:
+            left = growth.find_hours_left(bound)
+            return dg.SensorResult(
+                skip_reason=f"the corpus grew by {growth.hours:.2f} h of {bound:g} h; correct {left:.2f} h more of speech"
+            )
+        return _request_training(context.instance, opened, settings, f"{growth.corpus_hours:.4f} h")
 
     return corpus_growth
 
@@ -66,18 +70,18 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def quarterly_retraining(
         context: dg.ScheduleEvaluationContext, lake: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
-        from habla_ml.corpus.hours import corpus_hours
+        from habla_ml.training.growth import measure_growth
 
         today = context.scheduled_execution_time.astimezone(settings.zone).date()
         if (training_day := settings.automation.find_training_day(today)) != today:
             weeks = settings.automation.retrain_every_weeks
             return dg.SkipReason(f"trains every {weeks} weeks; the next time is {training_day}")
         opened = lake.lake()
-        hours = corpus_hours(opened)
-        if hours == 0:
+        growth = measure_growth(opened)
+        if growth.corpus_hours == 0:
             return dg.SkipReason("the corpus is empty")
-        if round(hours, 4) == round(_load_last_trained_hours(opened), 4):
-            return dg.SkipReason(f"the corpus still has the {hours:.2f} h of the last good training")
+        if round(growth.hours, 4) == 0:
+            return dg.SkipReason(f"the corpus still has the {growth.corpus_hours:.2f} h of the last good training")
         result = _request_training(context.instance, opened, settings, f"{context.scheduled_execution_time:%Y-%m-%d}")
         if not result.run_requests:
             return result.skip_reason or dg.SkipReason("no training was requested")
@@ -86,13 +90,6 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         return result.run_requests[0]
 
     return quarterly_retraining
-
-
-def _load_last_trained_hours(lake: "Lake") -> float:
-    from habla_ml.training.plan import list_evaluated_trainings
-
-    trained = list_evaluated_trainings(lake)
-    return trained[-1].corpus_hours if trained else 0.0
 
 
 def _find_failed_version(instance: dg.DagsterInstance, settings: Settings) -> str | None:
@@ -108,14 +105,7 @@ def _find_failed_version(instance: dg.DagsterInstance, settings: Settings) -> st
 
 def _request_training(instance: dg.DagsterInstance, lake: "Lake", settings: Settings, occasion: str) -> dg.SensorResult:
     """Request the next version; a version that was added but never evaluated is requested again."""
-    from habla_ml.model_version import version_number
-    from habla_ml.training.plan import list_evaluated_trainings
-
-    existing = instance.get_dynamic_partitions(MODEL_VERSIONS)
-    trained = {plan.version for plan in list_evaluated_trainings(lake)}
-    newest = max((version_number(name) for name in trained), default=0)
-    untrained = [name for name in existing if version_number(name) > newest]
-    version = min(untrained, key=version_number) if untrained else next_version([*existing, *trained])
+    version, existing = find_next_version(instance, lake), instance.get_dynamic_partitions(MODEL_VERSIONS)
     additions = [] if version in existing else [model_versions.build_add_request([version])]
     return _request_version(instance, version, settings, occasion, additions)
 

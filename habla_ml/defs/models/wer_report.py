@@ -45,11 +45,13 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(evaluation.comparison.digest()),
-            metadata={
-                **link_service_page(settings, f"/reports/{version}"),
-                **name_lineage(version),
-                **build_evaluation_metadata(evaluation, settings.evaluation.acceptable),
-            },
+            metadata=build_evaluation_metadata(
+                f"{version} on the test set, beside the base model and the current release",
+                evaluation,
+                settings.evaluation.acceptable,
+                page=link_service_page(settings, f"/reports/{version}"),
+                details=name_lineage(version),
+            ),
         )
 
     return wer_report
@@ -67,7 +69,8 @@ def build_promotion_check(settings: Settings) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset="wer_report",
-        description="The promotion rule allows a release of this version. A refusal is an outcome; an alarm is an error.",
+        description="The promotion rule allows a release of this version. A refusal is an outcome; an alarm is an error. "
+        "The reasons are in the report; correct more speech for the next version.",
     )
     def promotion_rule(context: dg.AssetCheckExecutionContext, lake: StoreResource) -> dg.AssetCheckResult:
         from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison

@@ -19,7 +19,8 @@ def build_monitoring_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         asset="released_model_quality",
         description=(
             "No drift of the error rate was found in the last four weeks: the evidence of a rise above the tolerated "
-            f"level stayed below {bound:g}, so that an alarm is false once in {bound:g} weeks on average."
+            f"level stayed below {bound:g}, so that an alarm is false once in {bound:g} weeks on average. If it fails, "
+            f"find the cause, or return to the release before with `{settings.command('rollback')}`."
         ),
     )
     def as_good_as_released(lake: StoreResource, cdn: StoreResource) -> dg.AssetCheckResult:
@@ -30,7 +31,9 @@ def build_monitoring_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not weeks,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"more errors than at the release, found in the week of {weeks[-1]}" if weeks else "",
+            description=f"more errors than at the release, found in the week of {weeks[-1]}"
+            if weeks
+            else "no alarm is active",
             metadata={"weeks of alarm": ", ".join(weeks) or "none"},
         )
 
@@ -39,7 +42,8 @@ def build_monitoring_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         name="hears_what_it_heard",
         description=(
             "In the last four weeks loudness, noise, speakers and words are as before the release; all of these "
-            f"together raise a false alarm once in {bound:g} weeks on average."
+            f"together raise a false alarm once in {bound:g} weeks on average. If it fails, look at the "
+            "microphone, the room and who speaks."
         ),
     )
     def inputs_are_unchanged(lake: StoreResource, cdn: StoreResource) -> dg.AssetCheckResult:
@@ -52,7 +56,8 @@ def build_monitoring_checks(settings: Settings) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not changed,
             severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(f"{name}: week of {weeks[-1]}" for name, weeks in changed.items()),
+            description="; ".join(f"{name}: week of {weeks[-1]}" for name, weeks in changed.items())
+            or "no alarm is active",
             metadata={"inputs": len(alarms), "changed": len(changed)},
         )
 

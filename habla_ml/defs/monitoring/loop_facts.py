@@ -13,7 +13,7 @@ from habla_ml.defs.corpus.day_requests import DAY_TAG
 from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.corpus.uploaded_clips import HOUR_TAG
 from habla_ml.defs.jobs import RETRAIN
-from habla_ml.defs.models.retraining import VERSION_TAG
+from habla_ml.defs.models.new_version import VERSION_TAG
 from habla_ml.defs.monitoring.failed_runs import (
     ERROR_TAG,
     PARTITION_TAG,
@@ -22,6 +22,7 @@ from habla_ml.defs.monitoring.failed_runs import (
     find_last_success,
 )
 from habla_ml.defs.run_faults import REASON_TAG
+from habla_ml.defs.schedules import iterate_times
 from habla_ml.monitoring.status.facts import ActiveRun, AssetRun, FailedWork, OrchestratorFacts, ScheduledTick
 from habla_ml.settings import Settings
 
@@ -141,12 +142,7 @@ def _list_schedules(
 
 
 def _find_next_time(schedule: dg.ScheduleDefinition, settings: Settings, now: datetime) -> datetime:
-    # Dagster exports no function for the times of a cron expression; the package is pinned to this version.
-    from dagster._utils.schedules import schedule_execution_time_iterator
-
-    times = schedule_execution_time_iterator(
-        now.timestamp(), schedule.cron_schedule, schedule.execution_timezone or "UTC", ascending=True
-    )
+    times = iterate_times(schedule.cron_schedule, schedule.execution_timezone or "UTC", now)
     coming = (each for each in times if each > now)
     if schedule.job_name == RETRAIN:
         days = settings.automation

@@ -1,7 +1,9 @@
 """`loop_status`: the state of the whole loop as metadata, the checks of recordings that wait, and the schedule of both."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
@@ -9,14 +11,18 @@ from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.jobs import REPORT_STATUS, SESSIONS_AT_RISK, SESSIONS_WAIT
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
 from habla_ml.defs.partitions import DATA_OWNERS
-from habla_ml.defs.presentation import link_service_page
+from habla_ml.defs.presentation import bullet_list, link_service_page
 from habla_ml.defs.resources import StoreResource
-from habla_ml.defs.schedules import request_occasion, schedule_job
+from habla_ml.defs.result_metadata import build_result_metadata
+from habla_ml.defs.schedules import expect_each_time, request_occasion, schedule_job
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
+from habla_ml.tables import escape_markdown
 
 if TYPE_CHECKING:
     from habla_ml.monitoring.status.loop_status import LoopStatus
+
+_MOST_STEPS: Final = 3
 
 
 def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
@@ -27,6 +33,7 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
         owners=DATA_OWNERS,
         kinds={"markdown"},
         code_version=get_code_version("loop_status"),
+        freshness_policy=expect_each_time(settings.monitoring.loop.status_cron, settings),
         description=(
             "The state of the loop at a glance: hours until the next version, what waits, what failed, what is set "
             "aside, what comes next, the released version and how far the oldest recording that is not in the lake is "
@@ -46,8 +53,8 @@ def build_loop_status(settings: Settings) -> dg.AssetsDefinition:
             cdn.store,
             lambda: read_orchestrator_facts(context.instance, repository, settings, now, context.run.run_id),
         )
-        metadata = {**link_service_page(settings, "/status"), **build_status_metadata(read_loop_status(inputs))}
-        return dg.MaterializeResult(metadata=metadata)
+        page = link_service_page(settings, "/status")
+        return dg.MaterializeResult(metadata=build_status_metadata(read_loop_status(inputs), page))
 
     return loop_status
 
@@ -60,17 +67,32 @@ def _find_repository(context: dg.AssetExecutionContext) -> dg.RepositoryDefiniti
     return found[0] if found else None
 
 
-def build_status_metadata(status: "LoopStatus") -> dict[str, Any]:
-    """Return a list for each section, and the figures that chart over time."""
-    from habla_ml.monitoring.status.rendering import render_markdown_section
+def build_status_metadata(status: "LoopStatus", page: Mapping[str, dg.MetadataValue]) -> dict[str, dg.MetadataValue]:
+    """Return an entry for each subject, a list of what comes next, and the figures that chart over time."""
+    from habla_ml.monitoring.status.rendering import MARKS, render_markdown_section
 
-    sections = {each.title: dg.MetadataValue.md(render_markdown_section(each)) for each in status.sections}
-    return {
-        "summary": dg.MetadataValue.md(status.summary),
-        **sections,
-        "problems": len(status.problems),
-        **status.figures,
-    }
+    steps = [f"{each.subject}: {each.next_step}" for each in status.problems if each.next_step]
+    *sections, coming = status.sections
+    lines = defaultdict[str, list[str]](list)
+    for each in (finding for section in sections for finding in section.findings):
+        step = f" → {each.next_step}" if each.next_step else ""
+        lines[each.subject].append(f"{MARKS[each.health]} {each.found}{step}".replace("`", ""))
+    return build_result_metadata(
+        status.summary,
+        {"lines that need you": len(status.problems), **status.figures},
+        "; ".join(steps[:_MOST_STEPS]) or "nothing",
+        page=page,
+        details={
+            **{subject: _join_lines(found) for subject, found in lines.items()},
+            "coming next": dg.MetadataValue.md(render_markdown_section(coming)),
+            "problems": len(status.problems),
+            **status.figures,
+        },
+    )
+
+
+def _join_lines(lines: Sequence[str]) -> str | dg.MarkdownMetadataValue:
+    return lines[0] if len(lines) == 1 else bullet_list(map(escape_markdown, lines))
 
 
 def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -82,7 +104,7 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         name=SESSIONS_WAIT,
         description=(
             f"No finished session in Habla's folder has waited for its ingest for more than {most_h:g} h. Days without "
-            "lessons, such as holidays, are no fault."
+            "lessons, such as holidays, are no fault. If it fails, see the daemon and the failed runs in `loop_status`."
         ),
     )
     def sessions_wait(lake: StoreResource) -> dg.AssetCheckResult:
@@ -97,7 +119,7 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         hours = longest.hours_waited(now) if longest else 0.0
         return dg.AssetCheckResult(
             passed=hours <= most_h,
-            description="" if hours <= most_h else f"a finished session has waited for {hours:.1f} h",
+            description=f"the finished session that waits longest has waited for {hours:.1f} h",
             metadata={"waiting sessions": len(survey.waiting), "longest wait h": round(hours, 2)},
         )
 
@@ -105,7 +127,8 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         asset=recordings,
         name=SESSIONS_AT_RISK,
         description=(
-            "Habla, which keeps recordings.max_recordings folders, does not soon delete a session that is not in the lake."
+            "Habla, which keeps recordings.max_recordings folders, does not soon delete a session that is not in the lake. If it "
+            "fails, copy the folder and see why `new_recordings` does not ingest it."
         ),
     )
     def sessions_at_risk(lake: StoreResource) -> dg.AssetCheckResult:
@@ -120,7 +143,7 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         is_near = is_near_deletion(nearest, settings)
         return dg.AssetCheckResult(
             passed=not is_near,
-            description=f"the next one is {left} new sessions from its deletion" if is_near else "",
+            description=f"{len(survey.unsaved)} sessions are not in the lake; new sessions until a deletion: {left}",
             metadata={
                 "folders": survey.folders,
                 "max_recordings": survey.limit,

@@ -1,37 +1,63 @@
 """Metadata of a monitored release: weekly error rates, inputs and drift."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
 from habla_ml.defs.plots import plot_weekly_rates
-from habla_ml.defs.presentation import plot, table, to_percent
+from habla_ml.defs.presentation import table, to_percent
+from habla_ml.defs.result_metadata import build_result_metadata
 
 if TYPE_CHECKING:
     from habla_ml.monitoring.record import MonitoredRelease, WeeklyRate
 
 _WEEKS_SHOWN = 26
+_PLOT_TITLE: Final = "WER by week; lines: at the release, and tolerated"
 
 
-def build_monitoring_metadata(record: "MonitoredRelease") -> dict[str, Any]:
-    """Return counts and figures of a record, which contains nothing else."""
-    released = record.level.rate.value
-    shown: dict[str, Any] = {
-        "release": record.release,
-        "weeks": _tabulate_weeks(record),
-        "inputs": _tabulate_inputs(record),
-        "drift": _describe_drift(record),
-        "tolerated WER %": to_percent(record.level.tolerated),
-    }
-    if released is not None:
-        shown["WER at the release %"] = to_percent(released)
+def build_monitoring_metadata(
+    record: "MonitoredRelease", rollback: str, details: Mapping[str, Any]
+) -> dict[str, dg.MetadataValue]:
+    """Return counts and figures of a record, which contains nothing else.
+
+    Args:
+        record: The released version, week by week.
+        rollback: The command that returns to the release before.
+        details: More entries for the end.
+    """
+    from habla_ml.monitoring.alarms import active_alarms
+
+    released, drift = record.level.rate.value, _describe_drift(record)
     intervals = record.intervals()[-_WEEKS_SHOWN:]
-    if any(interval is not None for _, interval in intervals):
-        shown["WER by week"] = plot(plot_weekly_rates(intervals, released, record.level.tolerated), "WER by week")
     last = next((each.representative for each in reversed(record.weeks) if each.representative), None)
-    if last is not None and last.rate.value is not None:
-        shown["WER of the last week %"] = to_percent(last.rate.value)
-    return shown
+    last_wer = None if last is None or last.rate.value is None else to_percent(last.rate.value)
+    is_measured = any(interval is not None for _, interval in intervals)
+    plotted = plot_weekly_rates(intervals, released, record.level.tolerated, _PLOT_TITLE) if is_measured else None
+    at_release = None if released is None else to_percent(released)
+    return build_result_metadata(
+        f"release {record.release}, week by week",
+        {
+            "WER of the last week": "not measured" if last_wer is None else f"{last_wer:.1f} %",
+            "WER at the release": None if at_release is None else f"{at_release:.1f} %",
+            "tolerated": f"{to_percent(record.level.tolerated):.1f} %",
+            "weeks measured": sum(interval is not None for _, interval in record.intervals()),
+        },
+        f"find the cause; `{rollback}` returns to the release before"
+        if active_alarms(record.alarms, record)
+        else "nothing: correct some clips each week, so that the next week can be measured",
+        details={
+            "WER by week": plotted,
+            "drift": drift,
+            "weeks": _tabulate_weeks(record),
+            "inputs": _tabulate_inputs(record),
+            "release": record.release,
+            "WER of the last week %": last_wer,
+            "WER at the release %": at_release,
+            "tolerated WER %": to_percent(record.level.tolerated),
+            **details,
+        },
+    )
 
 
 def _tabulate_weeks(record: "MonitoredRelease") -> dg.MarkdownMetadataValue:

@@ -11,7 +11,8 @@ from habla_ml.defs.jobs import WATCH
 from habla_ml.defs.monitoring.metadata import build_monitoring_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS
 from habla_ml.defs.resources import StoreResource
-from habla_ml.defs.schedules import request_occasion, schedule_job
+from habla_ml.defs.result_metadata import build_result_metadata
+from habla_ml.defs.schedules import expect_each_time, request_occasion, schedule_job
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"fasterwhisper", "jiwer"},
         code_version=get_code_version("released_model_quality"),
+        freshness_policy=expect_each_time(settings.monitoring.cron, settings),
         description=(
             "The version on the release channel, week by week since its release: its word error rate on corrections "
             "that it was not trained on, with 95 % intervals, against its level at the release; and whether loudness, "
@@ -44,15 +46,25 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
         opened, log = lake.lake(), context.log.info
         watched = watch_release(opened, cdn.store(), settings, datetime.now(UTC), log)
         if watched is None:
-            return dg.MaterializeResult(metadata={"release": "none yet"})
+            return dg.MaterializeResult(
+                metadata=build_result_metadata(
+                    "no release to watch yet",
+                    {"release": "none yet"},
+                    "nothing: it begins with the first release",
+                    details={"release": "none yet"},
+                )
+            )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(watched.object_id),
-            metadata={
-                **build_monitoring_metadata(watched.record),
-                "clips decoded now": watched.decoded,
-                "alerts sent": _send_alerts(opened, watched.record, settings, context.log.warning),
-                "object": watched.object_id,
-            },
+            metadata=build_monitoring_metadata(
+                watched.record,
+                settings.command("rollback"),
+                {
+                    "clips decoded now": watched.decoded,
+                    "alerts sent": _send_alerts(opened, watched.record, settings, context.log.warning),
+                    "object": watched.object_id,
+                },
+            ),
         )
 
     return released_model_quality

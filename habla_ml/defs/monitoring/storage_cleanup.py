@@ -9,7 +9,8 @@ from habla_ml.defs.jobs import CLEAN_UP
 from habla_ml.defs.partitions import DATA_OWNERS
 from habla_ml.defs.presentation import bullet_list, show_table
 from habla_ml.defs.resources import StoreResource
-from habla_ml.defs.schedules import request_occasion, schedule_job
+from habla_ml.defs.result_metadata import build_result_metadata
+from habla_ml.defs.schedules import expect_each_time, request_occasion, schedule_job
 from habla_ml.settings import Settings
 
 
@@ -22,6 +23,7 @@ def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
         owners=DATA_OWNERS,
         kinds={"json"},
         code_version=get_code_version("storage_cleanup"),
+        freshness_policy=expect_each_time(settings.cleanup.cron, settings),
         description=(
             "Removes temporary folders of killed runs, local copies of models that are not used, scratch files of "
             "published trainings, superseded objects in the lake and release files that no channel names. Nothing is "
@@ -34,12 +36,21 @@ def build_storage_cleanup(settings: Settings) -> dg.AssetsDefinition:
 
         report = clean_up(lake.lake(), cdn.store(), settings, datetime.now(UTC), delete=True)
         return dg.MaterializeResult(
-            metadata={
-                "removed": report.removed,
-                "removed MB": round(report.removed_bytes / 1e6, 1),
-                "found": show_table(tabulate_groups(report.groups, days)),
-                "problems": bullet_list(report.problems or ["none"]),
-            },
+            metadata=build_result_metadata(
+                "one cleanup of the work folder, the lake and the release files",
+                {
+                    "removed": report.removed,
+                    "freed": f"{report.removed_bytes / 1e6:,.1f} MB",
+                    "problems": len(report.problems),
+                },
+                "fix the causes in `problems`; the next cleanup tries again" if report.problems else "nothing",
+                details={
+                    "removed": report.removed,
+                    "removed MB": report.removed_bytes / 1e6,
+                    "found": show_table(tabulate_groups(report.groups, days)),
+                    "problems": bullet_list(report.problems or ["none"]),
+                },
+            ),
         )
 
     return storage_cleanup

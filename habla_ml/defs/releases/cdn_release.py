@@ -11,6 +11,7 @@ from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.presentation import bullet_list, link_or_path, link_service_page, name_lineage, table
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.export.registry import list_asset_exporters
 from habla_ml.settings import Settings
 
@@ -55,7 +56,7 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         why = bullet_list(gate.reasons)
         if not gate.is_allowed:
             context.log.warning(f"{version} is not released: {' '.join(gate.reasons)}")
-            return dg.MaterializeResult(metadata={"released": False, "why": why, **name_lineage(version)})
+            return dg.MaterializeResult(metadata=_describe_refusal(settings, version, why))
         draft, files = collect_candidate(opened, gate, chosen, settings.work_folder)
         delivery = Delivery(minimum_app_version=chosen.minimum_app_version, rollout_percent=chosen.rollout_percent)
         where = (cdn.store(), chosen.public_url, chosen.channel)
@@ -63,14 +64,46 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
         release = publish_release(
             *where, draft, files, work_folder=settings.work_folder, delivery=delivery, signing=signing
         )
-        metadata = {**_describe(settings, release, signing), **_describe_ancestors(release, draft)}
-        archives = table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"])
+        details = {
+            "released": True,
+            "why": why,
+            **_list_details(settings, release, signing),
+            **_describe_ancestors(release, draft),
+            "archives": table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"]),
+        }
         return dg.MaterializeResult(
             data_version=dg.DataVersion(release.manifest_sha256),
-            metadata={"released": True, "why": why, **metadata, "archives": archives},
+            metadata=_describe_release(settings, version, release, details),
         )
 
     return cdn_release
+
+
+def _describe_refusal(settings: Settings, version: str, why: dg.MetadataValue) -> dict[str, dg.MetadataValue]:
+    return build_result_metadata(
+        f"{version} was not released to the channel {settings.release.channel}",
+        {"released": False},
+        "read why; correct more speech for the next version, or sign an override (docs/decide.md)",
+        page=link_service_page(settings, f"/reports/{version}"),
+        details={"released": False, "why": why, **name_lineage(version)},
+    )
+
+
+def _describe_release(
+    settings: Settings, version: str, release: "PublishedRelease", details: dict[str, Any]
+) -> dict[str, dg.MetadataValue]:
+    return build_result_metadata(
+        f"{version} as release {release.version} on the channel {release.channel}",
+        {
+            "released": True,
+            "current on the channel": release.is_current,
+            "size": f"{sum(each.size_bytes for each in release.models.values()) / 1e6:,.1f} MB",
+            "replaces": release.replaces or "nothing",
+        },
+        f"nothing: apps install it by themselves; `{settings.command('rollback')}` returns to the one before",
+        page=link_service_page(settings, "/status"),
+        details=details,
+    )
 
 
 def _describe_ancestors(release: "PublishedRelease", draft: "ReleaseDraft") -> dict[str, Any]:
@@ -86,19 +119,18 @@ def _describe_ancestors(release: "PublishedRelease", draft: "ReleaseDraft") -> d
     }
 
 
-def _describe(settings: Settings, release: "PublishedRelease", signing: "Signing") -> dict[str, Any]:
+def _list_details(settings: Settings, release: "PublishedRelease", signing: "Signing") -> dict[str, Any]:
     is_public = settings.release.public_url is not None
     places = {
         f"for {platform}": link_or_path(each.url if is_public else release.locations[platform])
         for platform, each in release.models.items()
     }
     return {
-        **link_service_page(settings, "/status"),
         "version": release.version,
         "channel": release.channel,
         "current on the channel": release.is_current,
         **places,
-        "size MB": round(sum(each.size_bytes for each in release.models.values()) / 1e6, 3),
+        "size MB": sum(each.size_bytes for each in release.models.values()) / 1e6,
         "signed by": ", ".join(each.key_id for each in signing.keys),
         "signature expires": dg.MetadataValue.timestamp(release.expires_at),
         "replaces": release.replaces or "nothing",

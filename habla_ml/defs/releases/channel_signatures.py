@@ -9,7 +9,8 @@ from habla_ml.defs.jobs import RENEW_SIGNATURES
 from habla_ml.defs.partitions import RELEASE_OWNERS
 from habla_ml.defs.presentation import link_service_page, table
 from habla_ml.defs.resources import StoreResource
-from habla_ml.defs.schedules import request_occasion, schedule_job
+from habla_ml.defs.result_metadata import build_result_metadata
+from habla_ml.defs.schedules import expect_each_time, request_occasion, schedule_job
 from habla_ml.settings import Settings
 
 
@@ -22,6 +23,7 @@ def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
         owners=RELEASE_OWNERS,
         kinds={"s3" if settings.release.store.url.startswith("s3://") else "file", "json"},
         code_version=get_code_version("channel_signatures"),
+        freshness_policy=expect_each_time(settings.release.signature_cron, settings),
         description=(
             f"Renews the signature of each channel's present state, for {days} days. An app installs nothing after that time, so "
             "that nobody can hold it at an old state. The channel does not move, and no file of a release is written."
@@ -39,11 +41,16 @@ def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
             for each in renewed
         ]
         return dg.MaterializeResult(
-            metadata={
-                **link_service_page(settings, "/status"),
-                "signed by": ", ".join(each.key_id for each in signing.keys),
-                "channels": table(rows, ["channel", "version", "until"]),
-            }
+            metadata=build_result_metadata(
+                "the signatures of the channels, renewed",
+                {"channels": len(rows), "valid for": f"{days} days"},
+                "nothing: the schedule `weekly_signatures` renews them again",
+                page=link_service_page(settings, "/status"),
+                details={
+                    "channels": table(rows, ["channel", "version", "until"]),
+                    "signed by": ", ".join(each.key_id for each in signing.keys),
+                },
+            )
         )
 
     return channel_signatures

@@ -5,6 +5,7 @@ import dagster as dg
 from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.partitions import RELEASE_OWNERS, model_versions
 from habla_ml.defs.resources import StoreResource
+from habla_ml.defs.result_metadata import build_result_metadata
 from habla_ml.settings import Settings
 
 
@@ -33,21 +34,34 @@ def build_hub_model(settings: Settings, repository: str) -> dg.AssetsDefinition:
         manifest = find_released_manifest(cdn.store(), chosen.channel, version)
         if manifest is None:
             context.log.warning(f"{version} was not released on {chosen.channel}, so it does not go to the Hub")
-            return dg.MaterializeResult(metadata={"published": False})
+            return dg.MaterializeResult(
+                metadata=build_result_metadata(
+                    f"{version} was not released, so that it is not in {repository}",
+                    {"published": False},
+                    "nothing: a version that is released later is published then",
+                    details={"published": False},
+                )
+            )
         opened = open_repository(chosen.hub, repository)
         found = publish_hub_model(
             opened, lake.lake(), manifest, chosen.hub.ctranslate2, settings.work_folder, context.log.info
         )
-        metadata: dict[str, str | bool | dg.MetadataValue] = {
+        details = {
             "published": True,
-            "page": dg.MetadataValue.url(f"{opened.url}/tree/{found.tag}"),
             "tag": found.tag,
             "commit": found.commit,
             "release": manifest.version,
             "tag is new": found.is_new,
         }
         if found.ctranslate2_commit is not None:
-            metadata["commit of the branch ctranslate2"] = found.ctranslate2_commit
+            details["commit of the branch ctranslate2"] = found.ctranslate2_commit
+        metadata = build_result_metadata(
+            f"release {manifest.version} in the private repository {repository}",
+            {"published": True, "tag": found.tag, "tag is new": found.is_new},
+            "nothing: people with access to the repository download it from the page",
+            page={"page": dg.MetadataValue.url(f"{opened.url}/tree/{found.tag}")},
+            details=details,
+        )
         return dg.MaterializeResult(data_version=dg.DataVersion(found.commit), metadata=metadata)
 
     return hub_model

@@ -1,8 +1,7 @@
-"""Plots: SVG rows in the width and colours of the page, and small PNG charts."""
+"""Plots: SVG rows in the width and colours of the page."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -110,35 +109,3 @@ def round_axis_end(intervals: Sequence[Interval | None]) -> float:
     """Return the end of an axis from 0 that holds every interval, in steps of 5 points; at least 5 points."""
     highest = max((each.high for each in intervals if each is not None), default=0.0)
     return max(0.05, 0.05 * -(-highest // 0.05))
-
-
-def draw_bar_chart(labels: Sequence[str], intervals: Sequence[Interval | None], title: str) -> bytes:
-    """Draw error rates in percent with 95 % intervals as a PNG under 40 kB; a row without an interval is empty."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 0.9 + 0.34 * max(len(labels), 1)), layout="constrained")
-    axes = figure.add_subplot()
-    for row, interval in enumerate(intervals):
-        if interval is None:
-            continue
-        value = 100 * interval.value
-        below, above = max(0.0, value - 100 * interval.low), max(0.0, 100 * interval.high - value)
-        axes.barh(row, value, color="#4c8fb5", height=0.62)
-        axes.errorbar(value, row, xerr=[[below], [above]], color="#1d3a4a", capsize=3, linewidth=1.2)
-        axes.annotate(
-            f"{value:.1f}", (100 * interval.high, row), xytext=(5, 0), textcoords="offset points", va="center",
-            fontsize=8,
-        )  # fmt: skip
-    axes.set_yticks(range(len(labels)), [label[:40] for label in labels], fontsize=8)
-    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
-    axes.margins(x=0.12)
-    axes.set_xlabel("WER, %", fontsize=8)
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.tick_params(axis="x", labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    for text in (axes.title, *axes.get_yticklabels()):
-        text.set_parse_math(False)
-    out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
-    return out.getvalue()

@@ -12,7 +12,6 @@ from habla_ml.annotation.review_queue import ReviewQueue, load_queue
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.corpus.build import CorpusDay, load_corpus_day
-from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.hub_dataset.pushes import list_hub_datasets
 from habla_ml.erasure.hub_datasets import has_erased_voice
 from habla_ml.lake import Lake, catalogue
@@ -20,24 +19,27 @@ from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.status.inputs import StatusInputs, format_count, format_duration
 from habla_ml.monitoring.stopped_loop import find_longest_waiting
 from habla_ml.recordings.days import PublishedDay, load_day
-from habla_ml.training.plan import list_evaluated_trainings
+from habla_ml.training.growth import measure_growth
 
 
 def describe_growth(inputs: StatusInputs) -> Iterator[Finding]:
     """Yield the hours until the next version."""
-    trained = list_evaluated_trainings(inputs.lake)
-    hours, bound = corpus_hours(inputs.lake), inputs.settings.automation.growth_hours
-    before = trained[-1].corpus_hours if trained else 0.0
-    growth = max(0.0, hours - before)
-    since = f"since {trained[-1].version}" if trained else "for the first version"
-    is_due = growth >= bound
+    measured, bound = measure_growth(inputs.lake), inputs.settings.automation.growth_hours
+    hours, growth, left = measured.corpus_hours, max(0.0, measured.hours), measured.find_hours_left(bound)
+    since = f"since {measured.since}" if measured.since else "for the first version"
+    is_due = left == 0
     found = f"{growth:.1f} of {bound:g} h of corrected speech {since}; the corpus has {hours:.1f} h"
     yield Finding(
         "next version",
         "ok",
         f"{found}: a training is due" if is_due else found,
-        "" if is_due else f"correct {format_duration(3600 * (bound - growth))} more of speech, or wait for the quarter",
-        {"hours": round(growth, 4), "hours_needed": bound, "corpus_hours": round(hours, 4)},
+        "" if is_due else f"correct {format_duration(3600 * left)} more of speech, or wait for the quarter",
+        {
+            "hours": round(growth, 4),
+            "hours_needed": bound,
+            "hours_left": round(left, 4),
+            "corpus_hours": round(hours, 4),
+        },
     )
 
 

@@ -53,6 +53,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
 
 
 _FIGURES: Final = (
+    ("hours until the next version", "next version", "hours_left"),
     ("hours towards the next version", "next version", "hours"),
     ("sessions waiting", "recordings", "waiting"),
     ("uploads waiting", "uploads", "waiting"),

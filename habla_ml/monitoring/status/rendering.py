@@ -9,7 +9,8 @@ from habla_ml.monitoring.finding import Finding, Health
 from habla_ml.monitoring.status.loop_status import StatusSection
 from habla_ml.tables import escape_markdown
 
-_MARKS: Final[dict[Health, str]] = {"ok": "✓", "note": "·", "wrong": "✗"}
+MARKS: Final[dict[Health, str]] = {"ok": "✓", "note": "·", "wrong": "✗"}
+"""The sign before a line, by its health."""
 
 
 def render_markdown_section(section: StatusSection) -> str:
@@ -18,7 +19,7 @@ def render_markdown_section(section: StatusSection) -> str:
 
 
 def _render_line(finding: Finding) -> Iterator[str]:
-    yield f"- {_MARKS[finding.health]} **{_escape(finding.subject)}**: {_escape(finding.found)}"
+    yield f"- {MARKS[finding.health]} **{_escape(finding.subject)}**: {_escape(finding.found)}"
     if finding.next_step:
         yield f"  - *{_escape(finding.next_step)}*"
 

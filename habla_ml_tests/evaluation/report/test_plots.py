@@ -1,20 +1,7 @@
 import pytest
 
-from habla_ml.evaluation.report.plots import draw_bar_chart, draw_versions_chart, round_axis_end
+from habla_ml.evaluation.report.plots import draw_versions_chart, round_axis_end
 from habla_ml.evaluation.scoring.statistics import Interval
-
-
-def test_bar_charts_are_small_png_files_with_any_labels_and_gaps() -> None:
-    png = draw_bar_chart(
-        ["base", "v1 $x_$ ñ", "no words"], [Interval(0.2, 0.3, 0.4), Interval(0.1, 0.15, 0.2), None], "WER"
-    )
-    assert png.startswith(b"\x89PNG")
-    assert len(png) < 40_000
-    many = draw_bar_chart([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
-    assert len(many) < 40_000
-    again = draw_bar_chart([f"v{at}" for at in range(20)], [Interval(0.1, 0.2, 0.3)] * 20, "20 versions")
-    assert many == again
-    assert draw_bar_chart([], [], "nothing yet").startswith(b"\x89PNG")
 
 
 def test_an_axis_ends_at_the_next_five_points() -> None:
