@@ -99,6 +99,7 @@ UNITS: Final = {
     "kcal": "kilocalorías|kilocaloría|calorías",
     "db": "decibelios|decibelio",
     "km/h": "kilómetros|kilómetro por hora; kilómetros|kilómetro hora",
+    "km/s": "kilómetros|kilómetro por segundo",
     "m/s": "metros|metro por segundo",
     "km²": "kilómetros|kilómetro cuadrados|cuadrado",
     "km2": "kilómetros|kilómetro cuadrados|cuadrado",

@@ -6,10 +6,8 @@ import re
 from typing import Final
 
 from habla_ml.evaluation.scoring.abbreviations import parse_readings
-from habla_ml.evaluation.scoring.readings import Reading, Span, Word, parse_words
+from habla_ml.evaluation.scoring.readings import Reading, Spans, Word, parse_words
 from habla_ml.evaluation.scoring.spanish_numerals import spell_cardinal, spell_digits
-
-Spans = tuple[Span, ...]
 
 MONTHS: Final = (
     "enero",

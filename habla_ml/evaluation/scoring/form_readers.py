@@ -8,23 +8,28 @@ from typing import Final
 
 from habla_ml.evaluation.scoring.abbreviations import (
     ABBREVIATIONS,
-    CENTS,
     CURRENCIES,
     DOTTED_ABBREVIATIONS,
-    FEMININE_NOUNS,
-    NOUNS_WITH_HALVES,
     UNITS,
     UNITS_AFTER_DIGITS,
     parse_readings,
 )
-from habla_ml.evaluation.scoring.dates_and_times import Spans, read_clock, read_date, read_first_day, read_half_day
-from habla_ml.evaluation.scoring.readings import Reading, Span, parse_words
+from habla_ml.evaluation.scoring.dates_and_times import read_clock, read_date, read_first_day, read_half_day
+from habla_ml.evaluation.scoring.quantities import (
+    ORDINAL_CONTEXT,
+    read_grouped,
+    read_half,
+    read_metres,
+    read_money,
+    read_number,
+    singular_first,
+)
+from habla_ml.evaluation.scoring.readings import Reading, Span, Spans, parse_words
 from habla_ml.evaluation.scoring.spanish_numerals import (
     SPELLED_WORDS,
     Gender,
     parse_roman,
     spell_cardinal,
-    spell_decimal,
     spell_digits,
     spell_ordinal,
 )
@@ -42,6 +47,11 @@ _ORDINAL_SUFFIXES: Final[dict[str, tuple[Gender, bool]]] = {
     "ªs": ("feminine", True),
     "os": ("masculine", True),
     "ºs": ("masculine", True),
+    "era": ("feminine", False),
+    "ras": ("feminine", True),
+    "eras": ("feminine", True),
+    "ros": ("masculine", True),
+    "eros": ("masculine", True),
     "er": ("short", False),
 }
 """All other suffixes are masculine."""
@@ -67,109 +77,6 @@ def read_ordinal(match: re.Match[str]) -> Spans:
 def _split_number(text: str) -> tuple[str, str]:
     suffix = re.sub(r"^\d+", "", text)
     return text.removesuffix(suffix), suffix.lower()
-
-
-_ORDINAL_CONTEXT: Final = re.compile(
-    r"(?:siglo|siglos|capítulo|tema|acto|tomo|título|libro|lección|curso|s\.)(?:\s+[XVI]+\s+[yao])?\s*$", re.I
-)
-
-
-def read_number(match: re.Match[str]) -> Spans:
-    """Return the readings of a number with any points and commas; "capítulo 5" may be the fifth."""
-    readings = _read_quantity(match[0])
-    if len(match[0]) < 3 and match[0].strip("0") and _ORDINAL_CONTEXT.search(match.string[: match.start()]):
-        return (tuple(dict.fromkeys((*readings, *spell_ordinal(int(match[0]))))),)
-    return (readings,)
-
-
-def _read_quantity(text: str) -> Span:
-    if len(text) > 60:
-        return (tuple(word for digit in re.findall(r"\d", text) for word in spell_cardinal(int(digit))),)
-    if text.isdecimal():
-        return spell_digits(text)
-    parts = re.split(r"[.,]", text)
-    marks = re.findall(r"[.,]", text)
-    thousands = _parse_thousands(text)
-    if len(parts) == 2:
-        decimal = spell_decimal(*parts)
-        if thousands is None:
-            return decimal
-        return (*thousands, *decimal) if marks == ["."] else (*decimal, *thousands)
-    if thousands is not None:
-        return thousands
-    plain = [spell_digits(part)[0] for part in parts]
-    points: Reading = ()
-    for mark, part in zip(["", *marks], plain, strict=True):
-        points += ((("punto",) if mark == "." else ("coma",)), *part) if mark else part
-    return (tuple(word for part in plain for word in part), points)
-
-
-def _parse_thousands(text: str) -> Span | None:
-    """Return the readings of 1.500, 1.234,56, 1,500,000 and 1,234.56; None for other texts."""
-    for thousand, point in ((".", ","), (",", ".")):
-        grouped = rf"[1-9]\d{{0,2}}(?:{re.escape(thousand)}\d{{3}})+(?:{re.escape(point)}(\d+))?"
-        if found := re.fullmatch(grouped, text):
-            whole = text.partition(point)[0].replace(thousand, "")
-            return spell_decimal(whole, found[1]) if found[1] else spell_digits(whole)[:1]
-    return None
-
-
-def read_grouped(match: re.Match[str]) -> Spans:
-    """Return the readings of 10 000: as one number, and each group as a number. Telephone numbers are read in groups."""
-    whole, _, fraction = match[0].partition(",")
-    groups = whole.split()
-    digits = "".join(groups)
-    apart: Reading = tuple(word for group in groups for word in spell_digits(group)[0])
-    together = spell_decimal(digits, fraction) if fraction else spell_digits(digits)[:1]
-    is_telephone = len(groups) == 3 and len(digits) == 9 and digits[0] in "6789"
-    if is_telephone:
-        return ((apart, *together, *spell_digits(digits)[1:]),)
-    return ((*together, (*apart, ("coma",), *spell_digits(fraction)[0]) if fraction else apart),)
-
-
-def read_money(match: re.Match[str]) -> Spans:
-    """Return the readings of 20 €, $20 and 3,50 €: "tres con cincuenta", "tres euros con cincuenta céntimos"."""
-    text = match[0]
-    sign = next(each for each in CURRENCIES if each in text)
-    amount = re.sub(r"[^\d.,]", "", text)
-    currency = parse_words(CURRENCIES[sign])
-    if re.search(r"\d\s+\d", text):
-        return tuple(tuple((*each, *currency) for each in span) for span in (_read_quantity(amount),))
-    readings = [(*each, *_singular_first(currency, amount)) for each in _read_quantity(amount)]
-    if found := re.fullmatch(r"(.*)[.,](\d\d)", amount):
-        whole, cents = _read_quantity(found[1])[0] if found[1] else (), spell_cardinal(int(found[2]))
-        named = parse_words(CENTS[sign])
-        joints: list[Reading] = [(), (("con",),), (("y",),)]
-        for joint in joints:
-            readings += [(*whole, *currency, *joint, *cents), (*whole, *currency, *joint, *cents, *named)]
-            readings += [(*whole, *joint, *cents), (*whole, *joint, *cents, *currency)]
-        if int(found[2]) == 0:
-            readings.append((*whole, *currency))
-        if found[1].strip("0") == "":
-            readings.append((*cents, *named))
-    return (tuple(dict.fromkeys(readings)),)
-
-
-def _singular_first(words: Reading, amount: str) -> Reading:
-    """Return the words with the singular form first if the amount is one."""
-    if amount != "1":
-        return words
-    return tuple(tuple(reversed(word)) if len(word) == 2 else word for word in words)
-
-
-def read_half(match: re.Match[str]) -> Spans:
-    """Return the readings of "2,5 millones" and "3,5 kg": with a comma, and "dos millones y medio"."""
-    key = match[0].lstrip("0123456789.,").strip().lower()
-    amount = match[0][: -len(key)].strip()
-    nouns = parse_readings((UNITS | UNITS_AFTER_DIGITS | NOUNS_WITH_HALVES)[key])
-    whole = spell_cardinal(int(re.split("[.,]", amount)[0]))
-    half = "media" if nouns[0][0][0] in FEMININE_NOUNS else "medio"
-    readings = [(*number, *words) for words in nouns for number in _read_quantity(amount)]
-    readings += [(*whole, *words, ("y",), (half,)) for words in nouns]
-    readings += [(*whole, ("y",), (half,), *words) for words in nouns]
-    if key in ("millones", "millón"):
-        readings.append((*whole, *nouns[0], *spell_cardinal(500_000)))
-    return (tuple(dict.fromkeys(readings)),)
 
 
 _DENOMINATORS: Final = {2: "medios|medio|medias|media", 3: "tercios|tercio"}
@@ -247,8 +154,13 @@ def read_between(match: re.Match[str]) -> Spans:
 
 def read_power(match: re.Match[str]) -> Spans:
     """Return the readings of the square and the cube of a number or a letter."""
-    is_square = match[0].strip()[-1] in "²2"
-    return (parse_readings("al cuadrado; elevado a dos" if is_square else "al cubo; elevado a tres"),)
+    exponent = int(match[0].strip(" ^").replace("²", "2").replace("³", "3"))
+    minus: Reading = (("menos",),) if exponent < 0 else ()
+    raised = ((*parse_words("elevado a"), *minus, *spell_cardinal(abs(exponent))),)
+    if exponent in (2, 3):
+        return ((parse_words("al cuadrado" if exponent == 2 else "al cubo"), *raised),)
+    ordinals = spell_ordinal(exponent, "feminine") if exponent > 0 else ((*minus, *spell_cardinal(abs(exponent))),)
+    return ((*raised, *((*parse_words("a la"), *each) for each in ordinals)),)
 
 
 def read_degrees(match: re.Match[str]) -> Spans:
@@ -273,7 +185,7 @@ def _read_roman(match: re.Match[str], written: str) -> Spans | None:
     number, before = parse_roman(letters), match.string[: match.start()]
     if number is None:
         return None
-    is_century, is_named = _ORDINAL_CONTEXT.search(before), _NAME.search(before)
+    is_century, is_named = ORDINAL_CONTEXT.search(before), _NAME.search(before)
     as_written = parse_words(letters.lower())
     if letters != written:
         return ((*spell_ordinal(number, "feminine" if written.endswith("ª") else "masculine"), as_written),)
@@ -291,7 +203,7 @@ def _read_roman(match: re.Match[str], written: str) -> Spans | None:
 
 def read_fixed(match: re.Match[str]) -> Spans:
     """Return the readings of abbreviations of several parts."""
-    letters = re.sub(r"[^a-zª/]", "", match[0].lower())
+    letters = re.sub(r"[^a-zª]", "", match[0].lower())
     words = {
         "pej": "por ejemplo",
         "ac": "antes de cristo",
@@ -301,9 +213,19 @@ def read_fixed(match: re.Match[str]) -> Spans:
         "eeuu": "estados unidos",
         "dª": "doña",
         "profª": "profesora",
-        "c/": "calle",
+        "c": "calle",
     }
     return (parse_readings(words[letters]),)
+
+
+_ROYAL_INITIALS: Final = {"sm": "su majestad; sus majestades"}
+
+
+def read_initials(match: re.Match[str]) -> Spans:
+    """Return the readings of D.N.I.: as one word, letter by letter, and the words that some initials stand for."""
+    letters = match[0].replace(".", "").lower()
+    known = {**ABBREVIATIONS, **_ROYAL_INITIALS}.get(letters)
+    return ((*(parse_readings(known) if known else ()), parse_words(letters), parse_words(" ".join(letters))),)
 
 
 _AFTER_NUMBER_WORD: Final = re.compile(
@@ -337,8 +259,8 @@ _AFTER_DIGIT: Final = re.compile(r"\d\s*$")
 
 
 def _read_unit_words(words: str, match: re.Match[str]) -> Span:
-    is_one = re.search(r"(?<![\d.,])1\s*$", match.string[: match.start()])
-    return tuple(_singular_first(each, "1" if is_one else "") for each in parse_readings(words))
+    is_one = re.search(r"(?:(?<![\d.,])1|/)\s*$", match.string[: match.start()])
+    return tuple(singular_first(each, "1" if is_one else "") for each in parse_readings(words))
 
 
 Reader = Callable[[re.Match[str]], Spans | None]
@@ -358,9 +280,11 @@ READERS: Final[dict[str, Reader]] = {
     "day": lambda match: read_first_day(match[0]),
     "ordinal": read_ordinal,
     "money": read_money,
+    "metres": read_metres,
     "half": read_half,
     "fraction": read_fraction,
     "power": read_power,
+    "each": _always("el; la; por; al; a la; cada; "),
     "grouped": read_grouped,
     "number": read_number,
     "degrees": read_degrees,
@@ -372,6 +296,7 @@ READERS: Final[dict[str, Reader]] = {
     "sign": read_sign,
     "number_sign": _always("número"),
     "fixed": read_fixed,
+    "initials": read_initials,
     "page": _always("página"),
     "century": _always("siglo"),
     "don": _always("don; d"),

@@ -16,17 +16,16 @@ from collections.abc import Callable, Iterator
 
 from habla_ml.evaluation.scoring.form_readers import READERS
 from habla_ml.evaluation.scoring.readings import Span, TextWithReadings, choose_reading
+from habla_ml.evaluation.scoring.sign_rewrites import INVISIBLE, rewrite_signs
 from habla_ml.evaluation.scoring.written_forms import FORM_WORDS, NUMERIC_FORM, SIGN, WORD_SIGN, WRITTEN_FORM
 
-NORMALISER_VERSION = "spanish-3"
+NORMALISER_VERSION = "spanish-4"
 """Change it whenever `normalise_spanish` may return another text or other readings; every comparison stores it."""
 
 Normaliser = Callable[[str], str]
 
 MARKER = re.compile(r"\[[^\[\]]{0,60}\]|<[^<>]{0,60}>")
-_INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff'’ʼ]")
 _NOT_WORD = re.compile(r"[^\w\s]|_")
-_FRACTION_AFTER_LETTER = re.compile("(?<=[^\\W\\d_½¼¾])(?=[½¼¾])")
 
 
 def normalise_orthographic(text: str) -> str:
@@ -41,8 +40,7 @@ def normalise_spanish(text: str) -> str:
     Markers are texts in square or angle brackets. Apostrophes are deleted (`pa'lante` gives `palante`); other
     punctuation separates words. Where the text has several readings, the result is a `TextWithReadings`.
     """
-    text = _INVISIBLE.sub("", MARKER.sub(" ", unicodedata.normalize("NFC", text)))
-    text = _FRACTION_AFTER_LETTER.sub(" ", text)
+    text = rewrite_signs(MARKER.sub(" ", unicodedata.normalize("NFC", text)))
     words = _split_words(text)
     form = NUMERIC_FORM
     if WORD_SIGN.search(text) is not None or not FORM_WORDS.isdisjoint(words):
@@ -59,7 +57,7 @@ def normalise_spanish_pair(reference: str, hypothesis: str) -> tuple[str, str]:
 
 
 def _split_words(text: str) -> list[str]:
-    return _NOT_WORD.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text.lower()))).split()
+    return _NOT_WORD.sub(" ", INVISIBLE.sub("", unicodedata.normalize("NFC", text.lower()))).split()
 
 
 def _find_spans(text: str, form: re.Pattern[str]) -> Iterator[Span]:

@@ -19,6 +19,8 @@ Reading = tuple[Word, ...]
 """The words of one reading; it is empty where a sign may stay silent."""
 Span = tuple[Reading, ...]
 """The readings of one part of a text; the first is the default."""
+Spans = tuple[Span, ...]
+"""The parts of a text, in reading order."""
 
 
 class TextWithReadings(str):

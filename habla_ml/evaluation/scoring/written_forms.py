@@ -20,7 +20,8 @@ from habla_ml.evaluation.scoring.abbreviations import (
 )
 from habla_ml.evaluation.scoring.dates_and_times import MONTHS
 
-_CURRENCY: Final = f"(?:US\\$|[{''.join(CURRENCIES)}])"
+_CURRENCY_SIGN: Final = f"[{''.join(CURRENCIES)}]"
+_CURRENCY: Final = f"(?:US\\$|{_CURRENCY_SIGN})"
 _QUANTITY: Final = r"\d+(?:[.,]\d+)*"
 _GROUPED: Final = r"\d{1,3}(?:[\ \u00a0\u202f]\d{3})+(?:,\d+)?(?!\d|[.,]\d)"
 
@@ -45,12 +46,15 @@ _NUMERIC: Final = rf"""
         | (?P<day>(?<![\w.,/-])1(?=\s+de\s+(?:{_MONTH})\b))
         | (?P<ordinal>(?<![\w.,])\d{{1,4}}(?:
               \s?\.?\s?[ºª°](?!\s?[CFcf]\b)(?:s\b)?
-            | \.?(?:er|ro|ra|do|da|to|ta|mo|ma|vo|va|no|na|os|as)\b\.?
+            | \.?(?:e?r[oa]s?|er|do|da|to|ta|mo|ma|vo|va|no|na|os|as)\b\.?
             | [oa]\b))
         | (?P<money>{_CURRENCY}\s?(?:{_GROUPED}|{_QUANTITY})|(?:{_GROUPED}|{_QUANTITY})\s?{_CURRENCY})
-        | (?P<half>(?<![\d.,/])\d+[.,]50?\s*(?:{_HALVED})(?![\w/²³]))
+        | (?P<metres>(?<![\d.,/])\d{{1,3}}[.,]\d\d\s?(?:m|metros?)(?![\w/²³]))
+        | (?P<half>(?<![\d.,/])\d+(?:[.,]50?|\s?½)\s*(?:{_HALVED})(?![\w/²³]))
         | (?P<fraction>(?<![\d/.,])\d{{1,3}}/\d{{1,4}}(?![\d/]|[.,]\d))
-        | (?P<power>(?<=\d)\s?[²³]|(?<=(?<![^\W\d_ºª²³½¼¾])[a-z])[²³]|(?<=\d)\s?\^\s?[23]\b)
+        | (?P<power>(?<=\d)\s?[²³]|(?<=(?<![^\W\d_ºª²³½¼¾])[a-z])(?:[²³]|\^-?\d{{1,2}}\b)
+            |(?<=\d)\s?\^\s?-?\d{{1,2}}\b)
+        | (?P<each>(?<={_CURRENCY_SIGN})/(?=[^\W\d_])|(?<={_CURRENCY_SIGN}\s)/(?=\s?[^\W\d_]))
         | (?P<grouped>(?<![\d.,]){_GROUPED})
         | (?P<number>{_QUANTITY})
         | (?P<degrees>(?:(?<=\d)\s?)?[°º]\s?(?:[CF]\b)?)
@@ -63,13 +67,14 @@ _NUMERIC: Final = rf"""
     )
     """
 _VERBAL: Final = r"""
-    (?<![^\W\d_])(?=[^\W\d_])(?:  # at the first letter of a word
+    (?<![^\W\d_ºª²³½¼¾])(?=[^\W\d_])(?:  # at the first letter of a word
           (?P<number_sign>n(?:\.?\s?[º°]|º)\.?)
-        | (?P<fixed>p\.?\s?ej\b\.?|[ad]\.\s?(?:de\s)?(?-i:C)\b\.?|e{2}\.?\s?u{2}\b\.?|d\.ª|prof\.ª|c/(?=\s?\w))
+        | (?P<fixed>(?:p[\W_]*ej|[ad]\.\s?(?:de\s)?(?-i:C)|e{2}[\W_]*u{2})(?![^\W\d_])\.?|d\.ª|prof\.ª|c/(?=\s?\w))
+        | (?P<initials>(?-i:(?:[A-ZÁÉÍÓÚÑ]\.){2,}[A-ZÁÉÍÓÚÑ]?)(?![^\W\d_]))
         | (?P<page>p\.\s?(?=\d))
         | (?P<century>s\.\s?(?=(?-i:[XVI]+\b)))
         | (?P<don>d\.(?=\s?(?-i:[A-ZÁÉÍÓÚÑ])))
-        | (?P<word>(?:k?m/[hs]|[kc]?m[23²³]|[^\W\d_²³]+)\b\.?)
+        | (?P<word>(?:[kc]?m[²³]|(?:k?m/[hs]|[kc]?m[23]|[^\W\d_²³]+)(?![^\W\d_ºª²³½¼¾]))\.?)
     )
     """
 
@@ -80,7 +85,7 @@ WRITTEN_FORM: Final = re.compile(f"{_NUMERIC}|{_VERBAL}", re.VERBOSE | re.IGNORE
 
 SIGN: Final = re.compile(r"[\d%‰€$£¥&@#+=½¼¾√≥≤²³°ºª×÷−]")
 """A text with one of these may have numeric forms."""
-WORD_SIGN: Final = re.compile(r"\d[^\W\d_]|\b[MDCLXVI]{2,}\b|º|ª")
-"""A text with one of these may have verbal forms: a unit at its number, a Roman numeral, n.º."""
+WORD_SIGN: Final = re.compile(r"[\d½¼¾²³][^\W\d_]|[^\W\d_](?:\d|\.[^\W\d_]\b)|\b[MDCLXVI]{2,}\b|º|ª")
+"""A text with one of these may have verbal forms: a unit at its number, initials, a Roman numeral, n.º."""
 FORM_WORDS: Final = frozenset([*FORMS_BY_WORD, *DOTTED_ABBREVIATIONS, *"pscndivxlcm", "ee"])
 """A text with one of these words may have verbal forms."""

@@ -54,6 +54,18 @@ def test_normalising_again_changes_nothing(text: str) -> None:
     assert once == " ".join(once.split())
 
 
+FORMS = (
+    "km ml sr p.ej ee uu a.C D. N. I. S.M. m h s 5 12 7'5 ½ ⅓ ² ³ ⁶ / € M€ . , _ ^ - º ª XX V siglo treintaicinco uno "
+    "1era % ´ ' \" min kg 90's : 30 °C c/ prof. d.ª n.º"
+)
+
+
+@given(st.lists(st.sampled_from([*FORMS.split(), " "]), max_size=7))
+def test_normalising_forms_that_are_glued_together_again_changes_nothing(forms: list[str]) -> None:
+    once = normalise_spanish("".join(forms))
+    assert normalise_spanish(once) == once
+
+
 @given(st.text(alphabet="aáeéiíoóuúüñ0123456789.,%ºª€ ¿?¡![]<>", max_size=30))
 def test_normalised_spanish_has_letters_and_spaces_only(text: str) -> None:
     assert all(character.isalpha() or character == " " for character in normalise_spanish(text))
