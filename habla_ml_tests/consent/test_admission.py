@@ -21,8 +21,8 @@ from habla_ml.consent.admission import (
 )
 from habla_ml.consent.register import Contributor, digest_claim
 from habla_ml.consent.service_consents import ServiceConsents
-from habla_ml.consent.tombstones import Erasure, add_tombstones, read_tombstones
-from habla_ml.errors import LakeError
+from habla_ml.consent.tombstones import Erasure, add_tombstones, drop_erased_rows, read_tombstones
+from habla_ml.errors import InputUnavailableError, LakeError
 from habla_ml.lake import DirectoryStore, Lake, Pointer, catalogue
 from habla_ml_tests.testing.deployment_settings import write_settings
 
@@ -76,6 +76,19 @@ def test_a_withdrawn_voice_leaves_tombstones_and_an_awaited_one_leaves_its_claim
     admission.save_tombstones()
     found = read_tombstones(lake)
     assert (found.segments, found.sounds) == ({"s-1"}, {"a" * 64})
+
+
+@pytest.mark.parametrize(
+    ("session", "speaker", "segment", "is_hers"),
+    [("y", "eva", "s", True), ("x-1", None, "s", True), ("y", None, "s-9", True), ("y", "luis", "s", False)],
+)
+def test_a_segment_waits_by_its_speaker_its_session_or_its_own_name(
+    lake: Lake, tmp_path: Path, session: str, speaker: str | None, segment: str, *, is_hers: bool
+) -> None:
+    admission = make_admission(lake, tmp_path, {"contributor": "eva", "sessions": ["x-*"], "segments": ["s-9"]})
+    assert admission.is_awaited(session, speaker, segment) is is_hers
+    assert (admission.explain_annotation_refusal(session, speaker, segment) is not None) is is_hers
+    assert (admission.explain_refusal(session, speaker, segment, "a" * 64) is not None) is is_hers
 
 
 def test_the_digest_is_that_of_the_file_as_stored_lakes_have_it(tmp_path: Path) -> None:
@@ -165,6 +178,22 @@ def test_a_change_that_another_process_makes_first_is_left_to_it(
     assert requeue_newly_consented(lake, catalogue.RECORDINGS.name("none"), state, waiting) is None
     lake.move_pointer(name, {"inputs": {"a": "1"}}, moved)
     assert requeue_newly_consented(lake, name, state, waiting) == {"inputs": {"a": "1"}}, "read again meanwhile"
+
+
+def test_rows_of_erased_segments_are_dropped_and_a_renamed_copy_is_erased_by_its_name_too(lake: Lake) -> None:
+    add_tombstones(lake, ["s-1"], ["a" * 64])
+    rows = [{"segment_id": f"s-{at}", "audio_sha256": sound * 64} for at, sound in enumerate("bbac")]
+    assert list(drop_erased_rows(lake, rows)) == [rows[0], rows[3]]
+    found = read_tombstones(lake)
+    assert (found.segments, found.sounds) == ({"s-1", "s-2"}, {"a" * 64})
+
+
+def test_a_register_that_cannot_be_read_is_named_and_admits_nothing(lake: Lake, tmp_path: Path) -> None:
+    consents = make_consents(tmp_path, {"contributor": "ana", "sesions": ["x"]})
+    with pytest.raises(InputUnavailableError, match="consents.yaml is not valid: contributors.0.sesions"):
+        consents.check_readable()
+    with pytest.raises(InputUnavailableError):
+        open_admission(lake, consents).explain_refusal("y", "luis", "s", "a" * 64)
 
 
 def test_tombstones_are_read_as_they_were_stored_also_by_earlier_versions(lake: Lake) -> None:

@@ -138,3 +138,14 @@ def test_a_consent_between_two_looks_at_one_register_is_seen_by_the_next_tick(tm
     assert [each.contributor for each in consents.awaited] == ["c-17"]
     record(settings, minor=True, guardian=True)
     assert not load_consents(settings, NOW).unchanged_since(consents.signature)
+
+
+def test_days_of_consents_are_those_of_the_deployments_time_zone(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path).model_copy(update={"time_zone": "Pacific/Kiritimati"})  # 14 hours before UTC
+    night = datetime(2026, 11, 28, 10, 30, tzinfo=UTC)
+    record(settings, minor=True, guardian=True, given_at=night)
+    consents = load_consents(settings, night)
+    assert consents.today == date(2026, 11, 29)
+    found = consents.register.find("c-17")
+    assert found is not None
+    assert (found.given, found.guardian_given) == (date(2026, 11, 29), date(2026, 11, 29))

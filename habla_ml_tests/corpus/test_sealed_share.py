@@ -72,6 +72,14 @@ def test_sessions_of_one_import_count_one_after_the_other() -> None:
     assert not choose_sealed_groups(assigned, {}, dict.fromkeys(hours, 1), SplitSettings(test=0.5, sealed_share=0))
 
 
+def test_sealed_sessions_count_for_the_size_from_which_more_are_sealed() -> None:
+    ledger: dict[str, Split] = {f"old{n}": "test" if n % 2 else "sealed" for n in range(20)}
+    assigned: dict[str, Split] = {**ledger, "new": "test", "later": "train"}
+    sessions, always = dict.fromkeys(assigned, 1), SplitSettings(sealed_share=1.0, sealed_from_sessions=20)
+    assert choose_sealed_groups(assigned, ledger, sessions, always) == {"new"}
+    assert not choose_sealed_groups(assigned, ledger, {**sessions, "old0": 0}, always)
+
+
 def test_a_sealed_session_stays_sealed_and_leaves_no_gap_in_the_test_share(tmp_path: Path) -> None:
     lake, settings = create_empty_lake(tmp_path), make_settings(tmp_path)
     write_sessions(lake, "2026-02-16", range(20))

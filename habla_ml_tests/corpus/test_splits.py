@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from habla_ml.corpus.conventions import load_conventions
 from habla_ml.corpus.snapshot import Snapshot, Split, load_latest_snapshot
 from habla_ml.corpus.split_ledger import load_ledger
-from habla_ml.corpus.splits import SPEAKER_COUNTS, count_speakers, load_split_changes, make_snapshot
+from habla_ml.corpus.splits import count_speakers, describe_balance, load_split_changes, make_snapshot
 from habla_ml.errors import CorpusError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.lake.table import read_table
@@ -72,8 +72,26 @@ def test_the_speakers_of_a_snapshot_are_counted_as_a_plain_program_counts_its_ro
         of_split = [row for row in rows if row["split"] == split]
         seen = [row["is_seen_speaker"] for row in of_split]
         counts = [None] * 3 if split == "train" else [seen.count(each) for each in (True, False, None)]
-        assert found == dict(zip(SPEAKER_COUNTS, [len({row["session_id"] for row in of_split}), *counts], strict=True))
+        keys = ("sessions", "seen", "unseen", "unknown")
+        assert found == dict(zip(keys, [len({row["session_id"] for row in of_split}), *counts], strict=True))
     assert {row["is_seen_speaker"] for row in rows if row["split"] == "test"} >= {None}
+
+
+def test_a_session_that_is_too_large_for_its_share_is_named_in_the_balance(tmp_path: Path) -> None:
+    lake, settings = create_empty_lake(tmp_path), make_workspace(tmp_path).settings.splits
+    lines = [AnnotatedSegmentSpec(f"s{n}", 1, seconds=600.0 if n == 2 else 60.0) for n in range(6)]
+    write_corpus_day(lake, DAY, lines, CONVENTIONS_V1)
+    made = snapshot(lake, tmp_path)
+    expected = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    shares = {split: made.hours[split] / (15 / 60) for split in expected}
+    listed = "; ".join(
+        f"{split} has {shares[split]:.1%} of {share:.0%}"
+        for split, share in expected.items()
+        if abs(shares[split] - share) > 0.01
+    )
+    found = describe_balance(lake, made, settings)
+    assert found.startswith(f"{listed}. Groups never move;")
+    assert found.endswith("The largest session has 66.7% of the hours.")
 
 
 def test_a_snapshot_records_what_came_left_and_was_erased_since_the_one_before(tmp_path: Path) -> None:

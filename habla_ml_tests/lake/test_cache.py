@@ -28,6 +28,21 @@ def test_the_least_recently_used_copies_leave_when_the_limit_is_exceeded(tmp_pat
     assert list(cache.list_ids()) == ["aa", "cc"]
 
 
+def test_a_part_is_made_once_and_leaves_with_its_object(tmp_path: Path) -> None:
+    cache, made = ObjectCache(tmp_path, limit_bytes=250), []
+
+    def make(target: Path) -> None:
+        made.append(target.name)
+        target.write_bytes(b"part")
+
+    for part in ("wav", "wav", "mp3"):
+        assert cache.make_part("ab" * 32, part, make).read_bytes() == b"part"
+    assert len(made) == 2
+    cache.make_part("ac" * 32, "wav", make)
+    cache.drop_parts("ab" * 32)
+    assert list(cache.list_ids()) == ["ac" * 32]
+
+
 def test_a_copy_that_was_found_counts_as_used(tmp_path: Path) -> None:
     cache = ObjectCache(tmp_path, limit_bytes=250)
     _add(cache, "aa", 100, hours_ago=2)

@@ -21,6 +21,9 @@ def test_a_database_reads_no_file_and_loads_no_extension(tmp_path: Path) -> None
     (tmp_path / "secret.csv").write_text("a\n1\n", "utf-8")
     with open_scratch_database(tmp_path) as database, pytest.raises(duckdb.PermissionException):
         database.fetch_rows(f"FROM read_csv('{tmp_path}/secret.csv')")
+    with open_scratch_database(tmp_path) as database:
+        for name in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access"):
+            assert database.fetch_rows(f"SELECT current_setting('{name}')") == [(False,)]
     for refused in ("INSTALL httpfs", "SET enable_external_access = true", "SET memory_limit = '100GiB'"):
         with open_scratch_database(tmp_path) as database, pytest.raises(duckdb.Error):
             database.run(refused)

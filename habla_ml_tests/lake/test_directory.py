@@ -231,6 +231,9 @@ def test_an_adopted_file_is_linked_or_copied_from_another_device(tmp_path: Path)
         far = Path(folder) / "far"
         far.write_bytes(b"dos")
         assert store.adopt_if_absent("far", far, hashlib.sha256(b"dos").hexdigest())
+        if OTHER_DEVICE.is_dir():
+            with pytest.raises(LakeError, match="it changed while it was read"):
+                store.adopt_if_absent("changed", far, hashlib.sha256(b"tres").hexdigest())
     assert store.read("far") == b"dos"
 
 

@@ -204,6 +204,16 @@ def test_a_deletion_with_a_reachable_object_deletes_nothing(lake: Lake, folder: 
         lake.delete_objects(deep)
 
 
+def test_settings_hold_objects_under_their_own_name_and_leaves_are_not_read(lake: Lake) -> None:
+    below = lake.put_bytes(b"below")
+    body, named = lake.put_json({"below": below}), lake.put_json({"only": "settings"})
+    lake.move_pointer("p", {"body": body}, None)
+    present = set(lake.list_object_ids())
+    assert lake.find_reachable(present, more=[{"snapshot": named}]) == {body: "p", below: "p", named: "settings"}
+    assert lake.find_reachable(present, leaves=[body]) == {body: "p"}
+    assert lake.find_reachable(present, ignored=["p"]) == {}
+
+
 def test_the_objects_of_a_deleted_pointer_can_be_deleted(lake: Lake) -> None:
     named = lake.put_bytes(b"x")
     lake.move_pointer("p", {"x": named}, None)

@@ -12,7 +12,7 @@ import pytest
 
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, catalogue, open_lake
-from habla_ml.lake.pointers import PointerCache
+from habla_ml.lake.pointers import Pointer, PointerCache
 from habla_ml.lake.store import VersionedValue
 from habla_ml.settings import StoreSettings
 from habla_ml_tests.testing.s3_clients import BUCKET, count_requests, new_client
@@ -159,6 +159,17 @@ def test_a_full_cache_reads_the_rest_each_time(lake: Lake, new_store: Callable[[
         other.delete_pointer(f"corpus/{day}")
     assert other.read_pointers("corpus/").list_pointers() == []
     assert cache.size_bytes == 0
+
+
+def test_the_cache_holds_pointers_up_to_its_limit_and_no_state_without_a_version() -> None:
+    cache, one, two = PointerCache(100), Pointer("a", {}, "t"), Pointer("b", {}, "t")
+    cache.add(one, "v1", 60)
+    cache.add(two, "v1", 40)
+    assert (cache.find("a", "v1"), cache.find("b", "v1"), cache.size_bytes) == (one, two, 100)
+    cache.add(one, "v2", 61)
+    assert (cache.find("a", "v1"), cache.find("a", "v2"), cache.size_bytes) == (None, None, 40)
+    cache.add(one, "", 10)
+    assert (cache.find("a", ""), cache.size_bytes, cache.list_names("")) == (None, 40, {"b"})
 
 
 def test_a_listing_in_pages_is_one_snapshot(s3_endpoint: str, tmp_path: Path) -> None:

@@ -214,6 +214,8 @@ def test_values_may_be_cached_and_pointers_may_not(s3_client: S3Client, store: S
         "public, max-age=31536000, immutable",
     )
     assert (pointer["ContentType"], pointer["CacheControl"]) == ("application/json", "no-cache")
+    store.put_if_absent("objects/a", b"x")
+    assert s3_client.head_object(Bucket=BUCKET, Key=f"{prefix}/objects/a")["ContentType"] == "application/octet-stream"
 
 
 def test_a_listing_reads_every_page(s3_client: S3Client) -> None:

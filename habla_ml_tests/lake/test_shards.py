@@ -9,13 +9,15 @@ import pyarrow as pa
 import pytest
 
 from habla_ml.errors import LakeError
-from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.lake import DirectoryStore, Lake, shards
 from habla_ml.lake.ranges import ObjectRanges
 from habla_ml.lake.shards import (
     Shard,
     ShardedTable,
+    append_rows,
     count_rows,
     find_rows,
+    is_table,
     iterate_batches,
     load_shards,
     read_rows,
@@ -81,6 +83,25 @@ def test_a_table_of_one_object_without_replaced_rows_has_its_id(lake: Lake, tabl
     assert loaded.save(lake) == table_id
     assert Shard("p", ("b",)).without(["c", "a", "b"]).left_out == ("a", "b", "c")
     assert count_rows(lake, ShardedTable("session", (Shard(alone, ("a",)),)).save(lake)) == 0
+
+
+def test_new_rows_join_a_small_last_shard_and_start_one_after_a_large_one(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_SMALL_SHARD_ROWS", 3)
+    table_id, numbers = None, []
+    for first in (0, 2, 4, 6):
+        numbers += [first, first + 1]
+        rows = pa.table({"session": ["a", "b"], "number": [first, first + 1]})
+        table_id = append_rows(lake, table_id, rows, "session")
+        assert read_rows(lake, table_id, ["number"])["number"].to_pylist() == numbers
+    assert table_id is not None
+    loaded = load_shards(lake, table_id)
+    assert [count_rows(lake, each.parquet) for each in loaded.shards] == [4, 4]
+    assert loaded.key == "session"
+    assert is_table(lake, table_id)
+    assert is_table(lake, loaded.shards[0].parquet)
+    assert not is_table(lake, lake.put_json({"format": "other"}))
 
 
 @pytest.mark.parametrize("value", [{"format": "other", "shards": []}, ["PAR2"]])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.errors import LakeError, ObjectMissingError, PointerMovedError
-from habla_ml.lake import Store
+from habla_ml.lake import DirectoryStore, Store
 
 WRITERS = 8
 RACES = 20
@@ -23,6 +23,17 @@ SEVERAL_PARTS_BYTES = (12 << 20) + 7
 def test_a_stored_value_can_be_read(store: Store) -> None:
     assert store.put_if_absent("objects/ab/one", b"uno") is True
     assert store.read("objects/ab/one") == b"uno"
+
+
+def test_a_value_under_a_new_key_is_whole_and_read_only_from_then_on(store: Store) -> None:
+    for key in ("clips/a/1", "clips/a/2", "other"):
+        store.put_new(key, key.encode(), hashlib.sha256(key.encode()).hexdigest())
+        assert store.read(key) == key.encode()
+        assert store.put_if_absent(key, b"another") is False
+    if isinstance(store, DirectoryStore):
+        assert store.local_path("clips/a/1").stat().st_mode & 0o222 == 0
+        with pytest.raises(LakeError):
+            store.put_new("clips", b"a folder", hashlib.sha256(b"a folder").hexdigest())
 
 
 def test_a_second_put_changes_nothing(store: Store) -> None:

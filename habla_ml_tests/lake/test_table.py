@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from habla_ml.lake.shards import iterate_batches
-from habla_ml.lake.table import arrow_schema, put_table, write_table
+from habla_ml.lake.table import arrow_schema, put_table, read_parquet, read_table, write_table
 from habla_ml_tests.testing.text_corpora import create_empty_lake
 
 
@@ -55,6 +56,14 @@ def test_a_table_in_parts_has_the_bytes_of_the_whole_table(tmp_path: Path, n_row
     parts = (rows.slice(one, other - one) for one, other in pairwise(edges))
     write_table(tmp_path / "parts.parquet", parts, rows.schema)
     assert lake.put_file(tmp_path / "parts.parquet") == put_table(lake, rows)
+
+
+def test_the_columns_that_are_asked_for_are_read_in_their_order(tmp_path: Path):
+    lake, rows = create_empty_lake(tmp_path), pa.table({"a": [1, 2], "b": ["x", "y"], "c": [True, False]})
+    write_table(tmp_path / "rows.parquet", [rows], rows.schema)
+    for read in (partial(read_parquet, tmp_path / "rows.parquet"), partial(read_table, lake, put_table(lake, rows))):
+        assert read(None) == rows
+        assert read(["c", "a"]) == rows.select(["c", "a"])
 
 
 def test_memory_holds_one_batch_of_a_table_however_large_its_file_is(tmp_path):

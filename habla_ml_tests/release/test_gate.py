@@ -178,6 +178,7 @@ def test_evidence_about_another_model_is_refused(lake: Lake, tmp_path: Path) -> 
     gate = check_gate(lake, "v2", PROMOTION_RULE, PRESENT)
     assert not gate.is_allowed
     assert gate.reasons[0].startswith("The evidence measured another model (eeeeeeeeeeee)")
+    assert gate.reasons[0].endswith("; materialise `wer_report` again.")
 
 
 @pytest.mark.parametrize(
@@ -311,6 +312,7 @@ def test_a_format_that_is_clearly_worse_is_left_out_and_another_names_what_was_m
     assert phone.measured is not None
     assert (phone.measured.clips, phone.measured.profile, phone.measured.points.high) == (24, "phone", 9.0)
     assert phone.measured.real_time_factor is None, "the speed of an interpreter is none of a phone"
+    assert phone.measured.hardware is None
     assert b'"measured":null' not in draft.model_dump_json().encode()
 
 

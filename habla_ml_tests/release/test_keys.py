@@ -19,7 +19,7 @@ from habla_ml.client.trusted_keys import KEYS_KIND, follow_keys, get_keys_path, 
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import DirectoryStore, Store
 from habla_ml.release.keys import change_keys, create_keys, open_signing, read_newest_keys
-from habla_ml.release.signing import SigningKey, generate_key, load_keys, save_key, sign_value
+from habla_ml.release.signing import SigningKey, generate_key, list_key_ids, load_keys, save_key, sign_value
 from habla_ml_tests.testing.deployment_settings import write_settings
 from habla_ml_tests.testing.release_drafts import NOON
 
@@ -29,6 +29,18 @@ LATER = NOON + timedelta(days=30)
 
 def read_pem(path: Path) -> str:
     return path.read_text("ascii")
+
+
+def test_the_keys_at_hand_are_those_of_the_folder_and_of_the_environment(tmp_path: Path) -> None:
+    folder, given = tmp_path / "new" / "keys", generate_key()
+    assert list_key_ids(folder, "release", {}) == set()
+    save_key(folder, "release", RELEASE)
+    save_key(folder, "root", ROOT)
+    environment = {"HABLA_RELEASE_KEY": read_pem(save_key(tmp_path, "release", given))}
+    assert list_key_ids(folder, "release", {}) == {RELEASE.key_id}
+    assert list_key_ids(folder, "release", environment) == {RELEASE.key_id, given.key_id}
+    assert list_key_ids(folder, "root", environment) == {ROOT.key_id}
+    assert [each.key_id for each in load_keys(folder, "release", environment)] == [given.key_id, RELEASE.key_id]
 
 
 def test_the_first_document_trusts_both_keys_and_is_made_once(store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from habla_ml.errors import LakeError
 from habla_ml.lake import DirectoryStore, Store
-from habla_ml.lake.store import VersionedValue
+from habla_ml.lake.store import StoreEntry, VersionedValue
 from habla_ml.release.channel import Delivery
 from habla_ml.release.manifest import ReleaseDraft
 from habla_ml.release.model_info import ModelInfoCache, get_model_info_key, write_model_infos
@@ -92,6 +92,35 @@ def test_a_late_writer_does_not_replace_a_later_state(store: Store, tmp_path: Pa
     store.compare_and_set(key, later, found.tag)
     write_model_infos(store, "stable")
     assert store.read(key) == later
+
+
+class MovingStore(DirectoryStore):
+    """A store whose channel another machine moves while the files of models are written."""
+
+    move: Callable[[], None] | None = None
+
+    def list(self, prefix: str) -> Iterator[StoreEntry]:
+        if prefix == "channels/stable/models/" and (move := self.move) is not None:
+            self.move = None
+            move()
+        return super().list(prefix)
+
+
+def test_a_move_while_the_files_are_written_is_followed(tmp_path: Path) -> None:
+    publish(DirectoryStore(tmp_path / "cdn"), tmp_path, "v1")
+    store, other = MovingStore(tmp_path / "cdn"), DirectoryStore(tmp_path / "cdn")
+    old = other.read_versioned(get_model_info_key("stable", "ios"))
+    assert old is not None
+
+    def move() -> None:
+        publish(other, tmp_path, "v2")
+        new = other.read_versioned(get_model_info_key("stable", "ios"))
+        assert new is not None
+        other.compare_and_set(get_model_info_key("stable", "ios"), old.data, new.tag)
+
+    store.move = move
+    write_model_infos(store, "stable")
+    assert read_info(store)["modelVersion"] == "v2"
 
 
 def test_a_platform_without_an_archive_has_no_file(tmp_path: Path) -> None:

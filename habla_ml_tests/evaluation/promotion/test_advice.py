@@ -207,6 +207,31 @@ def test_the_latest_version_decides_if_more_hours_help(latest: LatestVersion, ve
         assert latest.main_reason in found.reasons
 
 
+def test_the_reasons_say_what_was_measured_and_what_the_bounds_are() -> None:
+    steep = join_reasons(advise(make_inputs(latest=make_latest_version()), STEEP, SETTINGS))
+    assert "20 more hours are expected to remove" in steep
+    assert "would remove at least" not in steep
+    assert "10 are needed" in steep
+    early = join_reasons(advise(make_inputs(hours=9.9, latest=make_latest_version()), STEEP, SETTINGS))
+    assert "are needed" not in early, "a measured improvement is stronger than the rule of thumb"
+    unsure = join_reasons(advise(make_inputs(latest=make_latest_version(low=0.0)), STEEP, SETTINGS))
+    assert "35 % fewer errors than the base model (95 % interval 0 % to 45 %), which is not significant." in unsure
+    at_bound = join_reasons(advise(make_inputs(base_wer=Interval(0.15, 0.2, 0.3)), None, SETTINGS))
+    assert "the bound is inside the interval" not in at_bound
+
+
+@pytest.mark.parametrize(
+    ("months", "expected"),
+    [
+        (1.0, "from 1.0 months of use; 10 are needed. At this pace that takes about 1 more months."),
+        (0.9, "from less than a month of use; 10 are needed."),
+    ],
+)
+def test_a_pace_is_told_after_a_month(months: float, expected: str) -> None:
+    found = advise(make_inputs(hours=7.0, months=months), None, SETTINGS)
+    assert found.reasons[0] == f"There are 7.0 usable hours {expected}"
+
+
 def test_hours_since_the_latest_training_are_mentioned() -> None:
     assert "6.5 usable hours are new since v3" in join_reasons(
         advise(make_inputs(latest=make_latest_version(hours_since=6.5)), STEEP, SETTINGS)

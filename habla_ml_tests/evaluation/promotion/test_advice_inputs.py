@@ -268,3 +268,13 @@ def test_the_command_prints_verdict_reasons_and_forecasts(lake: Lake, settings: 
     assert done.stdout.startswith(advice.headline)
     assert all(f"- {each}" in done.stdout for each in advice.reasons)
     assert all(f"+{hours}" in done.stdout for hours in (5, 10, 20))
+
+
+def test_a_version_without_a_base_or_a_training_record_has_no_figures_of_them(lake: Lake, settings: Settings) -> None:
+    add_version(lake, "v1", 4.0, evidence({"candidate": "v1"}))
+    lake.delete_pointer("models/v1/checkpoint")
+    inputs, curve = collect_advice_inputs(lake, settings, None)
+    assert (curve, inputs.base_wer, inputs.most_frequent_error) == (None, None, None)
+    assert inputs.latest is not None
+    assert (inputs.latest.improvement, inputs.latest.trained_hours) == (None, 0.0)
+    assert inputs.latest.main_reason == "The base model was not scored, so the improvement is unknown."

@@ -59,12 +59,18 @@ def test_the_forecast_starts_from_the_newest_version_even_if_it_has_fewer_hours(
 def test_the_fit_is_judged_with_as_many_degrees_of_freedom_as_there_are_sessions_less_one() -> None:
     """Points that follow no law, so that the p-value of the fit depends on the freedom: four sessions have three."""
     errors = np.array([[44, 50, 36, 47], [20, 27, 19, 24], [30, 33, 23, 36]])
-    models = [model(f"v{at}", 5.0 * at, each.tolist()) for at, each in enumerate(errors)]
+    words = np.array([110, 90, 120, 80])
+    models = []
+    for at, found in enumerate(errors.tolist()):
+        pairs = enumerate(zip(found, words.tolist(), strict=True))
+        counts = {f"s{session}": ErrorCounts(substitutions=wrong, hits=of - wrong) for session, (wrong, of) in pairs}
+        models.append(CurveModel(f"v{at}", 5.0 * at, counts))
     curve = build_learning_curve(models, 4000, SEED)
     assert curve is not None
     weights = np.random.default_rng(2).multinomial(4, [1 / 4] * 4, size=40_000)
-    logs = np.log(weights @ errors.T / 400)
-    expected = fit_learning_curve(curve.points, np.cov(logs, rowvar=False) * 4 / 3, freedom=3).fit
+    logs, effective = np.log(weights @ errors.T / (weights @ words)[:, None]), words.sum() ** 2 / (words**2).sum()
+    covariance = np.cov(logs, rowvar=False) * effective / (effective - 1)
+    expected = fit_learning_curve(curve.points, covariance, freedom=effective - 1).fit
     assert curve.fit == pytest.approx(expected, rel=0.1)
 
 

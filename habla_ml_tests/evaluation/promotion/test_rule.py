@@ -322,6 +322,9 @@ def test_the_decision_lists_every_guard_with_its_interval_bound_and_result() -> 
     assert found["non_speech_output", "base"].points is None
     assert found["non_speech_output", "base"].outcome == "not shown"
     assert {"slices", "parity"} <= {name for name, _ in found}
+    fine = QUIET.model_copy(update={"points": Interval(-4, -2, -1), "loss_lower_bound_points": -4.5})
+    passed = {(each.name, each.against): each for each in decide(make_harmed_comparison(slices=(fine,)), RULE).guards}
+    assert (passed["slices", "base"].outcome, passed["slices", "base"].points) == ("passed", Interval(-4, -2, -1))
     # Forgetting is measured against the base only.
     assert [against for name, against in found if name == "out_of_domain_wer"] == ["base"]
 

@@ -1,0 +1,52 @@
+"""The promotion rule at the exact value of its bounds, and without some of its evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.promotion.plausibility import list_alarms
+from habla_ml.evaluation.promotion.replacement import count_missing_sessions, explain_keeping
+from habla_ml.evaluation.promotion.rule import decide
+from habla_ml.evaluation.scoring.statistics import Interval
+from habla_ml_tests.evaluation.promotion.test_rule import MEASURED, RULE, make_rule_comparison
+
+
+def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> None:
+    candidate = MEASURED.model("candidate")
+    assert candidate is not None
+    assert candidate.wer.value is not None
+    for low, count in ((candidate.wer.value, 0), (candidate.wer.value + 0.001, 1), (None, 0)):
+        difference = AnnotatorDifference(wer=0.5, low=low, high=0.6, segments=40)
+        assert len(list(list_alarms(MEASURED.model_copy(update={"annotators": difference})))) == count
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (-0.001, "too small for any practical number of test sessions"),
+        (0.0, "it makes no fewer errors than v1"),
+        (0.5, "it makes no fewer errors than v1"),
+    ],
+)
+def test_no_number_of_sessions_is_promised_where_none_would_show_it(value: float, remedy: str) -> None:
+    near = make_rule_comparison((0.31, 0.45, 0.55), against_previous=(-3, value, 3), probability=0.5)
+    assert count_missing_sessions(near, near.changes[1], 0.8) is None
+    superiority, found = explain_keeping(near, RULE)
+    assert f"{value:+.1f} points (-3.0 to +3.0)" in superiority
+    assert remedy in found
+
+
+@pytest.mark.parametrize("absent", [{"superiority": None}, {"metrics": {}}])
+def test_a_release_that_was_not_compared_is_kept(absent: dict[str, None | dict[str, Interval]]) -> None:
+    comparison = make_rule_comparison((0.31, 0.45, 0.55), probability=0.5)
+    change = comparison.changes[1].model_copy(update=absent)
+    assert count_missing_sessions(comparison, change, 0.8) is None
+    found = explain_keeping(comparison.model_copy(update={"changes": (comparison.changes[0], change)}), RULE)
+    assert found[0] == "It was not compared with the released v1 on any words."
+
+
+def test_no_gain_is_not_called_a_small_one() -> None:
+    decision = decide(make_rule_comparison((-0.1, 0.0, 0.1)), RULE)
+    assert decision.verdict == "refuse"
+    assert not [each for each in decision.reasons if each.startswith("Errors fell by")]
