@@ -99,8 +99,9 @@ class DirectoryStore(Store):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _fsync_folders(target.parent.parent, self._root)
                 self._durable_folders.add(target.parent)
+            file = open(target, "xb", opener=_create_value)  # noqa: SIM115 (a value that is there already stays)
             try:
-                with open(target, "xb", opener=_create_value) as file:
+                with file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())

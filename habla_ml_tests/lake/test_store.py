@@ -32,8 +32,10 @@ def test_a_value_under_a_new_key_is_whole_and_read_only_from_then_on(store: Stor
         assert store.put_if_absent(key, b"another") is False
     if isinstance(store, DirectoryStore):
         assert store.local_path("clips/a/1").stat().st_mode & 0o222 == 0
-        with pytest.raises(LakeError):
-            store.put_new("clips", b"a folder", hashlib.sha256(b"a folder").hexdigest())
+        for taken in ("clips", "other"):
+            with pytest.raises(LakeError, match=f"cannot write {taken} to"):
+                store.put_new(taken, b"new", hashlib.sha256(b"new").hexdigest())
+        assert store.read("other") == b"other"
 
 
 def test_a_second_put_changes_nothing(store: Store) -> None:
