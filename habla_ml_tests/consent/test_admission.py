@@ -190,7 +190,7 @@ def test_rows_of_erased_segments_are_dropped_and_a_renamed_copy_is_erased_by_its
 
 def test_a_register_that_cannot_be_read_is_named_and_admits_nothing(lake: Lake, tmp_path: Path) -> None:
     consents = make_consents(tmp_path, {"contributor": "ana", "sesions": ["x"]})
-    with pytest.raises(InputUnavailableError, match="consents.yaml is not valid: contributors.0.sesions"):
+    with pytest.raises(InputUnavailableError, match=r"consents\.yaml is not valid: contributors\.0\.sesions"):
         consents.check_readable()
     with pytest.raises(InputUnavailableError):
         open_admission(lake, consents).explain_refusal("y", "luis", "s", "a" * 64)

@@ -19,7 +19,7 @@ from habla_ml.client.trusted_keys import KEYS_KIND, follow_keys, get_keys_path, 
 from habla_ml.errors import ReleaseError
 from habla_ml.lake import DirectoryStore, Store
 from habla_ml.release.keys import change_keys, create_keys, open_signing, read_newest_keys
-from habla_ml.release.signing import SigningKey, generate_key, list_key_ids, load_keys, save_key, sign_value
+from habla_ml.release.signing import Role, SigningKey, generate_key, list_key_ids, load_keys, save_key, sign_value
 from habla_ml_tests.testing.deployment_settings import write_settings
 from habla_ml_tests.testing.release_drafts import NOON
 
@@ -219,6 +219,22 @@ def test_the_first_release_makes_keys_and_the_next_uses_them(tmp_path: Path) -> 
     assert first.lifetime == timedelta(days=90)
     (settings.keys_folder / f"root-{next(iter(read_newest_keys(store).keys.root_keys))}.pem").unlink()
     assert open_signing(settings, store, LATER).keys[0].key_id == first.keys[0].key_id
+
+
+@pytest.mark.parametrize("saved", [("root",), ("release",), ("root", "release")])
+def test_keys_that_are_at_hand_before_the_first_release_are_the_trusted_ones(
+    tmp_path: Path, saved: tuple[Role, ...]
+) -> None:
+    settings, store = write_settings(tmp_path), DirectoryStore(tmp_path / "cdn")
+    known: dict[Role, SigningKey] = {"root": ROOT, "release": RELEASE}
+    for role in saved:
+        save_key(settings.keys_folder, role, known[role])
+    signing, document = open_signing(settings, store, NOON), read_newest_keys(store)
+    assert document is not None
+    assert (ROOT.key_id in document.keys.root_keys) is ("root" in saved)
+    assert (RELEASE.key_id in document.keys.release_keys) is ("release" in saved)
+    assert len(list(settings.keys_folder.iterdir())) == 2
+    assert [each.key_id for each in signing.keys] == list(document.keys.release_keys)
 
 
 def test_a_machine_without_a_trusted_key_releases_nothing(tmp_path: Path) -> None:

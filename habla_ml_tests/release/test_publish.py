@@ -131,6 +131,17 @@ def test_two_releases_of_one_version_on_one_day_have_two_names(store: Store, tmp
     assert publish(store, tmp_path, "v2", content="and again").version == "2026.11.21-v2.3"
 
 
+def test_a_release_that_ended_before_the_channel_moved_goes_on_with_its_own_manifest(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    first = publish(store, tmp_path, "v2")
+    for each in list(store.list("channels/")):
+        store.delete(each.key)
+    again = publish(store, tmp_path, "v2", day=1)
+    assert (again.manifest_key, again.version) == (first.manifest_key, "2026.11.21-v2")
+    assert len(list(store.list("releases/v2/manifest-"))) == 1
+    assert latest(store)["moved_at"] == "2026-11-22T12:00:00Z"
+
+
 def test_channels_are_independent(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
     publish_release(store, ADDRESS, "beta", make_draft("v2"), make_release_files(tmp_path, "v2"), NOON)

@@ -278,3 +278,13 @@ def test_a_version_without_a_base_or_a_training_record_has_no_figures_of_them(la
     assert inputs.latest is not None
     assert (inputs.latest.improvement, inputs.latest.trained_hours) == (None, 0.0)
     assert inputs.latest.main_reason == "The base model was not scored, so the improvement is unknown."
+
+
+def test_the_forecast_starts_from_the_newest_version_also_if_an_older_one_had_more_speech(
+    lake: Lake, settings: Settings
+) -> None:
+    add_version(lake, "v1", 9.0, evidence({"base": "base", "candidate": "v1"}))
+    add_version(lake, "v2", 5.0, evidence({"base": "base", "candidate": "v2"}))
+    _, curve = collect_advice_inputs(lake, settings, None)
+    assert curve is not None
+    assert (curve.newest.name, curve.newest.hours) == ("v2", 5.0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from habla_ml.evaluation.comparison.annotator_difference import AnnotatorDifference
+from habla_ml.evaluation.comparison.records import SliceChange
 from habla_ml.evaluation.promotion.plausibility import list_alarms
 from habla_ml.evaluation.promotion.replacement import count_missing_sessions, explain_keeping
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.scoring.statistics import Interval
-from habla_ml_tests.evaluation.promotion.test_rule import MEASURED, RULE, make_rule_comparison
+from habla_ml_tests.evaluation.promotion.test_rule import MEASURED, RULE, make_harmed_comparison, make_rule_comparison
 
 
 def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> None:
@@ -18,7 +19,9 @@ def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> No
     assert candidate.wer.value is not None
     for low, count in ((candidate.wer.value, 0), (candidate.wer.value + 0.001, 1), (None, 0)):
         difference = AnnotatorDifference(wer=0.5, low=low, high=0.6, segments=40)
-        assert len(list(list_alarms(MEASURED.model_copy(update={"annotators": difference})))) == count
+        alarms = list(list_alarms(MEASURED.model_copy(update={"annotators": difference})))
+        assert len(alarms) == count
+        assert all(f"is {100 * candidate.wer.value:.1f}\u00a0%, below the lower end" in each for each in alarms)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_no_number_of_sessions_is_promised_where_none_would_show_it(value: float
 
 
 @pytest.mark.parametrize("absent", [{"superiority": None}, {"metrics": {}}])
-def test_a_release_that_was_not_compared_is_kept(absent: dict[str, None | dict[str, Interval]]) -> None:
+def test_a_release_that_was_not_compared_is_kept(absent: dict[str, dict[str, Interval] | None]) -> None:
     comparison = make_rule_comparison((0.31, 0.45, 0.55), probability=0.5)
     change = comparison.changes[1].model_copy(update=absent)
     assert count_missing_sessions(comparison, change, 0.8) is None
@@ -50,3 +53,23 @@ def test_no_gain_is_not_called_a_small_one() -> None:
     decision = decide(make_rule_comparison((-0.1, 0.0, 0.1)), RULE)
     assert decision.verdict == "refuse"
     assert not [each for each in decision.reasons if each.startswith("Errors fell by")]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "title"),
+    [
+        ("speaker", "one speaker"),
+        ("session", "one session"),
+        ("seen_speaker", "the slice seen speaker 'Ana Ruiz'"),
+    ],
+)
+def test_the_worst_slice_is_named_unless_its_name_is_that_of_a_person(dimension: str, title: str) -> None:
+    lost = SliceChange(dimension=dimension, name="Ana Ruiz", points=Interval(6, 8, 10), loss_lower_bound_points=5.0)
+    less = SliceChange(dimension="loudness", name="quiet", points=Interval(5, 9, 12), loss_lower_bound_points=4.0)
+    found = [each for each in decide(make_harmed_comparison(slices=(less, lost)), RULE).guards if each.name == "slices"]
+    assert (found[0].outcome, found[0].points) == ("failed", Interval(6, 8, 10))
+    assert f"It is worse than base on {title} and 1 more: +8.0 points, at least +5.0" in found[0].reason
+    unsure = lost.model_copy(update={"loss_lower_bound_points": -1.0})
+    found = [each for each in decide(make_harmed_comparison(slices=(unsure,)), RULE).guards if each.name == "slices"]
+    assert found[0].outcome == "not shown"
+    assert f"cannot show that {title} is no worse than base: +8.0 points (+6.0 to +10.0)" in found[0].reason

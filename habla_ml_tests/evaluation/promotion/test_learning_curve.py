@@ -69,6 +69,12 @@ def test_points_that_follow_no_law_have_no_fit() -> None:
     assert fit_to_law([0, 5, 10, 20]).explain_misfit() is None
 
 
+def test_the_seed_explains_a_difference_of_two_versions_also_below_an_hour() -> None:
+    points = [CurvePoint("base", 0, 0.4), CurvePoint("v1", 0.5, 0.30), CurvePoint("v2", 0.6, 0.32)]
+    assert fit_learning_curve(points, np.eye(3) * 0.002**2).explain_misfit() is None
+    assert fit_learning_curve(points, np.eye(3) * 0.002**2, seed_log_sd=0.002).explain_misfit() is not None
+
+
 @pytest.mark.slow
 def test_four_of_five_stated_intervals_hold_the_true_gain() -> None:
     random = np.random.default_rng(7)
