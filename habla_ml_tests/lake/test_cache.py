@@ -67,6 +67,23 @@ def test_copies_of_earlier_processes_count(tmp_path: Path) -> None:
     assert list(ObjectCache(tmp_path, 250).list_ids()) == ["bb"]
 
 
+def test_copies_of_other_processes_count_after_a_while(tmp_path: Path) -> None:
+    cache, other = ObjectCache(tmp_path, limit_bytes=6400), ObjectCache(tmp_path, limit_bytes=6400)
+    _add(cache, "aa", 100)
+    _add(other, "bb", 6200, hours_ago=2)
+    _add(cache, "cc", 1)
+    assert list(cache.list_ids()) == ["aa", "bb", "cc"], "100 bytes are no 1/64 of the limit and one more"
+    _add(cache, "dd", 100)
+    assert list(cache.list_ids()) == ["aa", "cc", "dd"]
+
+
+def test_a_derived_file_leaves_before_a_copy_in_use(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path, limit_bytes=250)
+    cache.make_part("ab" * 32, "wav", lambda target: target.write_bytes(b"x" * 100))
+    _add(cache, "cc", 200)
+    assert list(cache.list_ids()) == ["cc"]
+
+
 def test_unfinished_copies_of_killed_processes_are_removed(tmp_path: Path) -> None:
     cache = ObjectCache(tmp_path, limit_bytes=1000)
     dead, alive = _add(cache, ".dead", 50, hours_ago=2), _add(cache, ".alive", 50)

@@ -184,6 +184,9 @@ def test_a_full_disk_is_an_error_that_leaves_no_files(small_disk: Path, tmp_path
             store.put_if_absent("objects/large", source)
     with pytest.raises(LakeError, match="free some space"):
         store.compare_and_set("p.json", b"x" * (SMALL_DISK_BYTES * 2), tag)
+    data = b"x" * (SMALL_DISK_BYTES * 2)
+    with pytest.raises(LakeError, match="free some space"):
+        store.put_new("objects/new", data, hashlib.sha256(data).hexdigest())
     assert [each.key for each in store.list("")] == ["p.json"]
     assert list_files_below(small_disk / "store" / ".unfinished") == []
     assert store.read("p.json") == b"small"

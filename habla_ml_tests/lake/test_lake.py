@@ -221,3 +221,14 @@ def test_the_objects_of_a_deleted_pointer_can_be_deleted(lake: Lake) -> None:
     assert lake.delete_pointer("p") is False
     assert lake.read_pointer("p") is None
     assert lake.delete_objects([named]) == 1
+
+
+def test_a_derived_file_is_found_until_it_is_dropped(tmp_path: Path) -> None:
+    lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache")
+    sha256 = lake.put_bytes(b"audio")
+    assert lake.find_part(sha256, "wav") is None
+    made = lake.cache_part(sha256, "wav", lambda target: target.write_bytes(b"wav"))
+    assert lake.find_part(sha256, "wav") == made
+    assert (made.read_bytes(), lake.find_part(sha256, "mp3"), lake.find_part("0" * 64, "wav")) == (b"wav", None, None)
+    lake.drop_part(sha256, "wav")
+    assert lake.find_part(sha256, "wav") is None

@@ -9,7 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import S3Store, open_lake, open_store, probe_conditional_writes
@@ -111,6 +113,23 @@ def test_an_unreachable_endpoint_is_an_error_with_its_address(monkeypatch: pytes
     settings = StoreSettings(url=f"s3://{BUCKET}/lake", endpoint_url="http://127.0.0.1:9", region="us-east-1")
     with pytest.raises(LakeError, match=r"http://127.0.0.1:9.*check endpoint_url"):
         open_store(settings)
+
+
+def test_an_answer_of_the_endpoint_is_told_with_the_next_step() -> None:
+    client: S3Client = boto3.Session("id", "secret", region_name="us-east-1").client("s3")
+    needs = "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there"
+    for code, remedy in (
+        ("AccessDenied", needs),
+        ("403", needs),
+        ("InvalidAccessKeyId", "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials of this endpoint"),
+        ("SignatureDoesNotMatch", "set AWS_SECRET_ACCESS_KEY to the secret of this access key"),
+        ("BadDigest", "the transfer broke; run the stage again"),
+        ("SlowDown", "read the endpoint's log, then run the stage again"),
+    ):
+        stub = Stubber(client)
+        stub.add_client_error("get_object", code, "Not so.")
+        with stub, pytest.raises(LakeError, match=f"{code} Not so.; {remedy}"):
+            S3Store(client, "bucket").read("a")
 
 
 def test_every_call_on_a_deleted_bucket_is_an_error(s3_client: S3Client, tmp_path: Path) -> None:

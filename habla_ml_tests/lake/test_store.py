@@ -31,7 +31,7 @@ def test_a_value_under_a_new_key_is_whole_and_read_only_from_then_on(store: Stor
         assert store.read(key) == key.encode()
         assert store.put_if_absent(key, b"another") is False
     if isinstance(store, DirectoryStore):
-        assert store.local_path("clips/a/1").stat().st_mode & 0o222 == 0
+        assert store.local_path("clips/a/1").stat().st_mode & 0o777 & ~0o444 == 0
         for taken in ("clips", "other"):
             with pytest.raises(LakeError, match=f"cannot write {taken} to"):
                 store.put_new(taken, b"new", hashlib.sha256(b"new").hexdigest())
