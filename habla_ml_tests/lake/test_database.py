@@ -50,3 +50,32 @@ def test_a_lack_of_memory_or_disk_is_an_error_with_the_next_step(
     monkeypatch.setattr(database_module, "MEMORY_LIMIT", "5MiB")
     with pytest.raises(LakeError, match="free some space"), open_scratch_database(tmp_path) as database:
         database.fetch_table("SELECT md5(number::VARCHAR) AS name FROM range(1000000) AS t(number) ORDER BY name")
+
+
+@pytest.mark.parametrize("is_on_disk", [True, False])
+def test_rows_go_through_the_tables_of_a_database_unchanged(tmp_path: Path, is_on_disk: bool) -> None:
+    rows = pa.table({"name": ["ana", "eva", "luis"], "age": [8, 9, None]})
+    with open_scratch_database(tmp_path if is_on_disk else None) as database:
+        sql = "CREATE TABLE people AS SELECT * FROM batches WHERE name <> ?"
+        assert database.load(sql, rows.to_batches(), rows.schema, ["eva"]) == 2
+        database.load_columns("INSERT INTO people FROM batches", {"name": pa.array(["sol"]), "age": pa.array([7])})
+        database.run("UPDATE people SET age = ? WHERE age IS NULL", [10])
+        assert database.fetch_rows("FROM people ORDER BY name") == [("ana", 8), ("luis", 10), ("sol", 7)]
+        assert database.fetch_rows("SELECT age FROM people WHERE name = ?", ["sol"]) == [(7,)]
+        found = database.fetch_table("SELECT name FROM people WHERE age >= ? ORDER BY name", [8])
+        assert found.to_pylist() == [{"name": "ana"}, {"name": "luis"}]
+        batches = list(database.iterate_batches("SELECT sum(age) AS total FROM people"))
+        assert pa.Table.from_batches(batches).to_pylist() == [{"total": 25}]
+        twice = database.query("SELECT name, 2 * age AS age FROM batches ORDER BY name", rows.to_batches(), rows.schema)
+        assert twice["age"].to_pylist() == [16, 18, None]
+        ((spilled,),) = database.fetch_rows("SELECT current_setting('temp_directory')")
+        assert (spilled == "") is not is_on_disk
+        with pytest.raises(duckdb.CatalogException):
+            database.fetch_rows("FROM batches")
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
+
+
+def test_a_database_of_memory_alone_names_no_folder_when_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "MEMORY_LIMIT", "5MiB")
+    with pytest.raises(LakeError, match="join tables with 5MiB of memory"), open_scratch_database(None) as database:
+        database.fetch_table("SELECT md5(number::VARCHAR) AS name FROM range(1000000) AS t(number) ORDER BY name")
