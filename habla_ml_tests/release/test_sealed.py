@@ -13,7 +13,7 @@ from habla_ml.evaluation.comparison.sealed_result import SealedResult, read_seal
 from habla_ml.lake import Lake, catalogue
 from habla_ml.release.gate import GateResult, check_gate
 from habla_ml.release.override import sign_override
-from habla_ml.release.sealed import open_sealed_share
+from habla_ml.release.sealed import check_with_sealed_share, open_sealed_share
 from habla_ml.settings import Settings
 from habla_ml.training.plan import VersionPlan
 from habla_ml.transcription.hypothesis_cache import read_hypotheses
@@ -130,6 +130,35 @@ def test_a_stored_result_is_read_and_nothing_is_decoded(lake: Lake, tmp_path: Pa
     evaluate(lake)
     result = store_result(lake, candidate_rate=0.6)
     assert open_sealed_share(lake, check(lake), make_settings(tmp_path, fewest=2), fail_to_decode) == result
+
+
+def test_the_decision_stays_where_the_sealed_share_stays_closed(lake: Lake, tmp_path: Path) -> None:
+    publish_sealed_snapshot(lake)
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    lines: list[str] = []
+    gate = check_with_sealed_share(lambda: check(lake), lake, make_settings(tmp_path, fewest=3), lines.append)
+    assert (gate, gate.is_allowed) == (check(lake), True)
+    assert lines == ["2 sealed sessions; they are decoded once there are 3"]
+
+
+def test_a_sealed_result_that_another_run_stored_meanwhile_decides(lake: Lake, tmp_path: Path) -> None:
+    publish_sealed_snapshot(lake)
+    train_and_export(lake, tmp_path)
+    evaluate(lake)
+    decisions: list[bool] = []
+
+    def check_before_the_other_run() -> GateResult:
+        gate = check(lake)
+        if not decisions:
+            store_result(lake, candidate_rate=0.6)
+        decisions.append(gate.is_allowed)
+        return gate
+
+    settings = make_settings(tmp_path, fewest=2)
+    gate = check_with_sealed_share(check_before_the_other_run, lake, settings, fail_to_decode)
+    assert (decisions, gate.is_allowed) == ([True, False], False)
+    assert gate.reasons[0].startswith("On the sealed sessions it is significantly worse than base")
 
 
 @pytest.mark.slow
