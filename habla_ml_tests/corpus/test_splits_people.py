@@ -92,6 +92,20 @@ def test_new_sessions_of_an_enrolled_student_go_to_the_students_split(tmp_path: 
     assert load_ledger(lake, lake.read_pointer("splits/ledger")).groups["new"] == split
 
 
+def test_a_student_who_is_enrolled_later_keeps_the_split_of_the_known_session(tmp_path: Path) -> None:
+    lake = create_empty_lake(tmp_path)
+    first = [AnnotatedSegmentSpec(f"s{n}", speaker=f"x{n}") for n in range(20)]
+    write_corpus_day(lake, DAY, first, CONVENTIONS_V1)
+    make_snapshot(lake, make_workspace(tmp_path).settings, CONVENTIONS_V1)
+    before = load_ledger(lake, lake.read_pointer("splits/ledger")).groups
+    held_out = next(session for session, split in before.items() if split == "test")
+    told = [AnnotatedSegmentSpec(each.session, speaker="ana") if each.session == held_out else each for each in first]
+    write_corpus_day(lake, DAY, told, CONVENTIONS_V1)
+    write_corpus_day(lake, "2026-02-17", [AnnotatedSegmentSpec("new", speaker="ana")], CONVENTIONS_V1)
+    make_snapshot(lake, make_enrolled_settings(tmp_path), CONVENTIONS_V1)
+    assert load_ledger(lake, lake.read_pointer("splits/ledger")).groups["new"] == "test"
+
+
 def test_segments_chosen_as_uncertain_are_never_held_out_and_are_counted(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     lines = [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)]
