@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from habla_ml.api import Deployment, open_deployment
 from habla_ml.cli.context import AsJson, Profile, error_terminal, print_json, print_labelled, print_line, print_progress
+from habla_ml.errors import SettingsError
 from habla_ml.settings import StoreSettings
+from habla_ml.settings.yaml_files import format_validation_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,9 +244,11 @@ def _open_backups(context: Deployment, url: str, endpoint_url: str | None, regio
     from habla_ml.lake.factory import open_store
 
     lake = context.settings.lake
-    return open_store(
-        StoreSettings(url=url, endpoint_url=endpoint_url or lake.endpoint_url, region=region or lake.region)
-    )
+    try:
+        where = StoreSettings(url=url, endpoint_url=endpoint_url or lake.endpoint_url, region=region or lake.region)
+    except ValidationError as error:
+        raise SettingsError(format_validation_errors(error, StoreSettings, "the backups' store")) from None
+    return open_store(where)
 
 
 def _list_objects_of_settings(context: Deployment) -> Mapping[str, str]:

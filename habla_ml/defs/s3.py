@@ -8,6 +8,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from habla_ml.defs.resources import StoreResource, list_store_fields
+from habla_ml.lake.s3_errors import translate_s3_errors
 from habla_ml.settings import StoreSettings
 
 _CLIENT_LIFETIME_S: Final = 600.0
@@ -27,7 +28,8 @@ class S3StoreResource(StoreResource):
 
 @lru_cache(maxsize=_MAX_CLIENTS)
 def _open_client(s3: str, _period: int) -> Any:
-    return S3Resource.model_validate_json(s3).get_client()
+    with translate_s3_errors("cannot open an S3 client"):
+        return S3Resource.model_validate_json(s3).get_client()
 
 
 def s3_store(where: StoreSettings, cache: str) -> S3StoreResource:

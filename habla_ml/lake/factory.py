@@ -15,6 +15,7 @@ from habla_ml.lake.directory import DirectoryStore
 from habla_ml.lake.lake import Lake
 from habla_ml.lake.pointers import PointerCache
 from habla_ml.lake.s3 import S3Store, probe_conditional_writes
+from habla_ml.lake.s3_errors import translate_s3_errors
 from habla_ml.lake.store import Store
 from habla_ml.settings import StoreSettings
 
@@ -88,6 +89,7 @@ def _create_client(settings: StoreSettings) -> S3Client:
     config = Config(
         connect_timeout=10, read_timeout=_READ_TIMEOUT_S, retries=retries, s3={"addressing_style": addressing}
     )
-    # A new session: boto3's default session keeps the first credentials that it finds.
-    session = boto3.Session()
-    return session.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)
+    with translate_s3_errors(f"cannot open {settings.url}"):
+        # A new session: boto3's default session keeps the first credentials that it finds.
+        session = boto3.Session()
+        return session.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from habla_ml.errors import LakeError
+from habla_ml.lake.s3_errors import get_error_code, translate_s3_errors
 from habla_ml.lake.store import (
     RENEWED_AFTER,
     Store,
@@ -39,7 +40,6 @@ from habla_ml.lake.store import (
 )
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -52,18 +52,6 @@ _NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
 _NO_UPLOAD_CODE = "NoSuchUpload"
 # A CDN caches objects without Cache-Control for a day, too long for a pointer.
 _CACHE_FOREVER = "public, max-age=31536000, immutable"
-_PERMISSION_REMEDY = (
-    "the credentials need s3:GetObject, s3:PutObject and s3:ListBucket there (s3:DeleteObject to erase)"
-)
-_REMEDIES = {
-    "NoSuchBucket": "create the bucket, or name another one in the settings",
-    "AccessDenied": _PERMISSION_REMEDY,
-    "403": _PERMISSION_REMEDY,
-    "InvalidAccessKeyId": "set AWS_PROFILE or AWS_ACCESS_KEY_ID to credentials of this endpoint",
-    "SignatureDoesNotMatch": "set AWS_SECRET_ACCESS_KEY to the secret of this access key",
-    "BadDigest": "the transfer broke; run the stage again",
-    "NotImplemented": "use AWS S3 or another endpoint with conditional writes, or a folder",
-}
 
 
 class _ConditionalPut:
@@ -144,14 +132,14 @@ class S3Store(Store):
         return tag
 
     def list(self, prefix: str) -> Iterator[StoreEntry]:
-        """See `Store.list`; in pages of 1,000."""
+        """See `Store.list`; in pages of 1,000. A key that ends with a slash is a folder that a console made, and no value."""
         start = self._prefix + check_prefix(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
         with self._translate_request_errors(f"list {prefix or 'everything'}"):
             for page in pages:
                 for each in page.get("Contents", []):
                     key = each["Key"].removeprefix(self._prefix)
-                    if "/." not in f"/{key}/":  # not a probe
+                    if key and not key.endswith("/") and "/." not in f"/{key}":  # not a probe
                         yield StoreEntry(key, each["Size"], each["LastModified"], each["ETag"].strip('"'))
 
     def fetch(self, key: str, destination: Path) -> None:
@@ -160,7 +148,7 @@ class S3Store(Store):
             try:
                 self._client.download_file(self._bucket, self._make_object_name(key), str(destination))
             except self._client.exceptions.ClientError as error:
-                if _get_error_code(error) in _NOT_FOUND_CODES:
+                if get_error_code(error) in _NOT_FOUND_CODES:
                     raise self._make_missing_error(key) from None
                 raise
             except OSError as error:
@@ -197,7 +185,7 @@ class S3Store(Store):
                     self._client.delete_object(Bucket=self._bucket, Key=name, IfMatch=found["ETag"])
                     break
                 except self._client.exceptions.ClientError as error:
-                    code = _get_error_code(error)
+                    code = get_error_code(error)
                     if code in _NOT_FOUND_CODES:  # a repeat, after the answer was lost
                         break
                     has_changed = code in _PRECONDITION_FAILED_CODES | _CONFLICT_CODES
@@ -212,10 +200,18 @@ class S3Store(Store):
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
         with self._translate_request_errors("list unfinished uploads"):
             for each in (upload for page in pages for upload in page.get("Uploads", [])):
-                if each["Initiated"] < before:
-                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"])
-                    aborted += 1
+                aborted += each["Initiated"] < before and self._abort_upload(each["Key"], each["UploadId"])
         return aborted
+
+    def _abort_upload(self, name: str, upload_id: str) -> bool:
+        """Abort an upload in parts; return False if it ended, which a listing can show later."""
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
+        except self._client.exceptions.ClientError as error:
+            if get_error_code(error) != _NO_UPLOAD_CODE:
+                raise
+            return False
+        return True
 
     def local_path(self, key: str) -> None:
         """Return None: values on S3 have no local file."""
@@ -236,9 +232,9 @@ class S3Store(Store):
                     answer = self._client.get_object(Bucket=self._bucket, Key=name, **options)
                     return VersionedValue(answer["Body"].read(), answer["ETag"], answer["ETag"].strip('"'))
                 except self._client.exceptions.ClientError as error:
-                    if _get_error_code(error) in _NOT_FOUND_CODES:
+                    if get_error_code(error) in _NOT_FOUND_CODES:
                         return None
-                    if _get_error_code(error) == "InvalidRange":  # the value is empty
+                    if get_error_code(error) == "InvalidRange":  # the value is empty
                         return VersionedValue(b"", "", "")
                     raise
                 except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
@@ -252,7 +248,7 @@ class S3Store(Store):
         try:
             return self._client.head_object(Bucket=self._bucket, Key=name)
         except self._client.exceptions.ClientError as error:
-            if _get_error_code(error) in _NOT_FOUND_CODES:
+            if get_error_code(error) in _NOT_FOUND_CODES:
                 return None
             raise
 
@@ -277,7 +273,7 @@ class S3Store(Store):
             try:
                 return self._put(put, body, sha256)
             except self._client.exceptions.ClientError as error:
-                code = _get_error_code(error)
+                code = get_error_code(error)
                 # The answer to If-Match on a deleted pointer is 404.
                 if code in _PRECONDITION_FAILED_CODES or (code in _NOT_FOUND_CODES and "IfMatch" in put.condition):
                     break
@@ -328,7 +324,7 @@ class S3Store(Store):
 
     @contextmanager
     def _translate_request_errors(self, purpose: str) -> Iterator[None]:
-        with _translate_s3_errors(f"cannot {purpose} in {self.url} at {self._client.meta.endpoint_url}"):
+        with translate_s3_errors(f"cannot {purpose} in {self.url} at {self._client.meta.endpoint_url}"):
             yield
 
 
@@ -336,28 +332,31 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
     """Test with a few small writes whether an endpoint supports conditional writes.
 
     The endpoint must refuse the second of two puts with `If-None-Match: *` and a put with a stale `If-Match`, both with
-    412, and accept a put with the present ETag. Otherwise raises `LakeError`.
+    412, refuse one with `If-Match` where nothing is, and accept one with the present ETag. Otherwise raises `LakeError`.
     """
     endpoint, store = client.meta.endpoint_url, S3Store(client, bucket)
     name = f"{prefix.strip('/')}/.probe/{uuid.uuid4().hex}".lstrip("/")
 
-    def put(data: bytes, condition: Mapping[str, Any]) -> str | None:
+    def put(data: bytes, condition: Mapping[str, Any], name: str = name) -> str | None:
         """Return the tag, or None if the condition was not met; a lost answer counts as done."""
         return store._put_with_retries(_ConditionalPut(name, condition, "no-cache"), io.BytesIO(data), None)
 
-    with _translate_s3_errors(f"cannot test conditional writes in s3://{bucket}/{name} at {endpoint}"):
+    with translate_s3_errors(f"cannot test conditional writes in s3://{bucket}/{name} at {endpoint}"):
         tag = put(b"1", {"IfNoneMatch": "*"})
         second = put(b"2", {"IfNoneMatch": "*"})
         stale = put(b"3", {"IfMatch": '"00000000000000000000000000000000"'})
         current = put(b"4", {"IfMatch": tag or ""})
+        revived = put(b"5", {"IfMatch": tag or ""}, f"{name}-missing")
         # The credentials may lack the right to delete; then a few bytes remain.
         with suppress(client.exceptions.ClientError):
-            client.delete_object(Bucket=bucket, Key=name)
+            for each in (name, f"{name}-missing") if revived else (name,):
+                client.delete_object(Bucket=bucket, Key=each)
     faults = {
         "a first put with If-None-Match: * was refused": tag is None,
         "a second put with If-None-Match: * overwrote the first": second is not None,
         "a put with a stale If-Match overwrote a newer value": stale is not None,
         "a put with the present If-Match was refused": current is None,
+        "a put with If-Match stored a value that was deleted": revived is not None,
     }
     if found := [fault for fault, present in faults.items() if present]:
         raise LakeError(
@@ -367,32 +366,9 @@ def probe_conditional_writes(client: S3Client, bucket: str, prefix: str = "") ->
         )
 
 
-@contextmanager
-def _translate_s3_errors(failure: str) -> Iterator[None]:
-    """Turn an error of the endpoint or the network into a `LakeError` that begins with `failure`."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        detail = error.response.get("Error", {}).get("Message", "")
-        remedy = _REMEDIES.get(_get_error_code(error), "read the endpoint's log, then run the stage again")
-        raise LakeError(f"{failure}: {_get_error_code(error)} {detail}; {remedy}") from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise LakeError(
-            f"{failure}: {error}; check endpoint_url, region, credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID) "
-            "and the network, then run the stage again"
-        ) from error
-
-
 def _wait_before(attempt: int) -> None:
     """Wait before an attempt, from the second one on: longer each time, and not as long as others do."""
     time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2 ** (attempt - 1))  # noqa: S311 (jitter, no secret)
-
-
-def _get_error_code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
 
 
 def _encode_checksum(data: bytes) -> str:

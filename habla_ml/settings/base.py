@@ -20,6 +20,7 @@ WRONG_DAY: Final = "wrong_day"
 """Type of pydantic's error for a value that is no day."""
 UNQUOTED: Final = "unquoted"
 """Type of pydantic's error for a value that can have a secret, so that no message quotes it."""
+_ENDPOINT_URL: Final = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -47,6 +48,17 @@ def _require_time_zone(name: str) -> str:
     return name
 
 
+def _require_endpoint_url(url: str) -> str:
+    """Return the address of an S3 endpoint; an address with a key is not quoted."""
+    if "@" in url:
+        raise PydanticCustomError(
+            UNQUOTED, "has a name or a key before @; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not _ENDPOINT_URL.fullmatch(url):
+        raise ValueError("expected the whole address, such as https://s3.example.org or http://localhost:9000")
+    return url
+
+
 def _parse_day(value: Any) -> date:
     """Return the day of a YAML date, or of a text in the form of one; refuse all else that pydantic takes for a date."""
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -70,6 +82,7 @@ Day = Annotated[date, BeforeValidator(_parse_day)]
 DayText = Annotated[str, BeforeValidator(lambda value: _parse_day(value).isoformat())]
 """A day as text, in the form 2026-02-16."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+EndpointUrl = Annotated[str, AfterValidator(_require_endpoint_url)]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """Name of an environment variable with a secret, which is never written to a file."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from habla_ml.settings.base import (
     Cron,
     DayText,
+    EndpointUrl,
     EnvironmentVariable,
     ExistingPath,
     Fraction,
@@ -25,15 +27,26 @@ class StoreSettings(SettingsSection):
 
     Local copies of a remote lake's objects, and decoded clips, take `cache_limit_gb` (10⁹ bytes) at most.
     `cloudfront_distribution` is the id of a distribution in front of a bucket, and `cloudfront_path` the path of the store below
-    its address: copies of a value that was replaced are invalidated there.
+    its address: copies of a value that was replaced are invalidated there. `endpoint_url` has `http://` or `https://`, and no
+    bucket.
     """
 
     url: Location
-    endpoint_url: str | None = None
+    endpoint_url: EndpointUrl | None = None
     region: str | None = None
     cache_limit_gb: Annotated[float, Field(gt=0)] = 50.0
     cloudfront_distribution: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,32}$")] | None = None
     cloudfront_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+
+    @model_validator(mode="after")
+    def _check_endpoint(self) -> Self:
+        bucket = urlsplit(self.url).netloc
+        if self.endpoint_url and bucket and urlsplit(self.endpoint_url).path.strip("/") == bucket:
+            raise ValueError(
+                f"endpoint_url {self.endpoint_url} ends with the bucket {bucket}, so each object would be in a folder of "
+                "that name; remove the bucket from endpoint_url"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_distribution(self) -> Self:

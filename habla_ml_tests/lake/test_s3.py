@@ -43,6 +43,7 @@ def test_an_endpoint_with_conditional_writes_passes_the_probe(s3_client: S3Clien
     [
         ("ignores-if-none-match", "overwrote the first"),
         ("ignores-if-match", "overwrote a newer value"),
+        ("revives-deleted", "stored a value that was deleted"),
         ("refuses-everything-conditional", r"a first put with If-None-Match: \* was refused"),
     ],
 )

@@ -7,6 +7,11 @@ request at a time, so that a conditional write is atomic, as on AWS.
 - bucket `refuses-everything-conditional`: 412 to each conditional put;
 - bucket `three-a-page`: listings have three keys a page;
 - bucket `forbids-delete`: 403 to each DELETE;
+- bucket `revives-deleted`: `If-Match` is ignored where nothing is, as MinIO did until 2025;
+- bucket `redirects`: 301 to each request, as a proxy that wants TLS;
+- bucket `is-a-page`: a page with status 200 to each request, as a console;
+- key with `archived`: 403 to each GET, as from Glacier;
+- key with `ended-upload`: a listed upload in parts cannot be aborted any more;
 - key with `answers-409-twice`: the first two conditional writes get 409;
 - key with `loses-an-answer`: the first write is stored but answered with 500;
 - key with `forgets-uploads`: the first completion of an upload in parts is done but answered with 500, the second with 404;
@@ -15,6 +20,7 @@ request at a time, so that a conditional write is atomic, as on AWS.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -27,6 +33,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Environ = dict[str, Any]
+_PAGE = b"<!doctype html><html lang=en><head><title>Console</title></head><body>&nbsp;</body></html>"
 
 
 def _send_error(status: str, code: str, start_response: Callable[..., Any]) -> list[bytes]:
@@ -56,6 +63,18 @@ class FaultyS3:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         if bucket == "ignores-if-match":
             environ.pop("HTTP_IF_MATCH", None)
+        if bucket == "revives-deleted" and "HTTP_IF_MATCH" in environ and not self._exists(environ):
+            environ.pop("HTTP_IF_MATCH")
+        if bucket == "redirects":
+            start_response("301 Moved Permanently", [("Location", "https://s3.example/"), ("Content-Length", "0")])
+            return []
+        if bucket == "is-a-page":
+            start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(_PAGE)))])
+            return [] if method == "HEAD" else [_PAGE]
+        if "archived" in path and method == "GET":
+            return _send_error("403 Forbidden", "InvalidObjectState", start_response)
+        if "ended-upload" in path and method == "DELETE":
+            return _send_error("404 Not Found", "NoSuchUpload", start_response)
         if bucket == "three-a-page" and method == "GET" and "list-type" in environ["QUERY_STRING"]:
             environ["QUERY_STRING"] += "&max-keys=3"
         if bucket == "refuses-everything-conditional" and conditional:
@@ -79,6 +98,13 @@ class FaultyS3:
             return _send_error("500 Internal Server Error", "InternalError", start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
+
+    def _exists(self, environ: Environ) -> bool:
+        statuses: list[str] = []
+        headers = {name: value for name, value in environ.items() if name != "HTTP_IF_MATCH"}
+        asked = {**headers, "REQUEST_METHOD": "HEAD", "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
+        list(self._moto(asked, lambda status, *_: statuses.append(status) or (lambda _data: None)))
+        return statuses[0].startswith("200")
 
 
 class QuietRequestHandler(WSGIRequestHandler):

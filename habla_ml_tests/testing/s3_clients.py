@@ -23,6 +23,7 @@ _FAULTY_BUCKETS = (
     "refuses-everything-conditional",
     "forbids-delete",
     "three-a-page",
+    "revives-deleted",
 )
 
 
