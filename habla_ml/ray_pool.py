@@ -6,6 +6,7 @@ project, and no file of the caller. A batch whose process or machine is lost run
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -212,7 +213,8 @@ class RayActors:
             return
         most, wait_s = (len(self._starting), 0.0) if self._ready else (1, self._settings.lost_after_s)
         started, _ = ray.wait(list(self._starting), num_returns=most, timeout=wait_s)
-        ray.get(started)
+        for each in ray.get(started):
+            _get_result(each)
         self._ready += [self._starting.pop(each) for each in started]
         if not self._ready:
             raise ServiceError(
@@ -222,17 +224,31 @@ class RayActors:
 
 
 class _BatchActor:
-    def __init__(self, build: Callable[[], BatchWorker]) -> None:
-        self._worker = build()
+    """A worker, or the error of its building, which would look like the loss of a process if the actor raised it."""
 
-    def check_ready(self) -> None:
-        """Return once the worker is built."""
+    def __init__(self, build: Callable[[], BatchWorker]) -> None:
+        self._worker: BatchWorker | None = None
+        self._error: Exception | None = None
+        try:
+            self._worker = build()
+        except Exception as error:  # noqa: BLE001 (the caller gets it from `check_ready`)
+            self._error = error
+
+    def check_ready(self) -> Any:
+        """Return once the worker is built; a `_Failure` if it cannot be."""
+        return _call(self._get_worker) if self._worker is None else None
 
     def call(self, batch: Any) -> Any:
-        return _call(self._worker, batch)
+        return _call(lambda: self._get_worker()(batch))
 
     def close(self) -> None:
-        self._worker.close()
+        if self._worker is not None:
+            self._worker.close()
+
+    def _get_worker(self) -> BatchWorker:
+        if self._worker is None:
+            raise self._error or RuntimeError("the worker is not built")
+        return self._worker
 
 
 @dataclass(frozen=True)
@@ -242,11 +258,30 @@ class _Failure:
     error: HablaError
 
 
-def _call(function: Callable[[Any], Any], batch: Any) -> Any:
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return function(batch)
+        return function(*arguments)
     except HablaError as error:
         return _Failure(error)
+    except Exception as error:
+        if not _can_be_sent(error):
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+def _can_be_sent(error: Exception) -> bool:
+    """Return whether Ray can build an error again from its arguments; otherwise it would report a lost process."""
+    with suppress(Exception):
+        copy.copy(error)
+        return True
+    return False
+
+
+def _get_result(result: Any) -> Any:
+    """Return the result; raise the error of a `_Failure`."""
+    if isinstance(result, _Failure):
+        raise result.error
+    return result
 
 
 def _map_in_order(
@@ -271,10 +306,7 @@ def _map_in_order(
                 done, _ = ray.wait(list(running), num_returns=1)
                 finished.update((running.pop(each), ray.get(each)) for each in done)
         if n_yielded in finished:
-            result = finished.pop(n_yielded)
-            if isinstance(result, _Failure):
-                raise result.error
-            yield result
+            yield _get_result(finished.pop(n_yielded))
             n_yielded += 1
 
 

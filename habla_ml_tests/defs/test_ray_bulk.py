@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from habla_ml.corpus.snapshot import Utterance
-from habla_ml.errors import EvaluationError, ServiceError, SettingsError
+from habla_ml.errors import EvaluationError, ServiceError, SettingsError, classify_fault
 from habla_ml.evaluation.comparison.decoding import EvaluatedModel, decode_sets
 from habla_ml.evaluation.comparison.profile_scores import measure_profiles
 from habla_ml.evaluation.metrics.inputs import OptionalMeasurements
 from habla_ml.lake import Lake
-from habla_ml.ray_pool import connect, map_in_tasks, split_by_bytes
+from habla_ml.ray_pool import BatchWorker, RayActors, connect, map_in_tasks, split_by_bytes
 from habla_ml.recordings.bulk_import import ImportPlace, ImportResult, import_with_progress
 from habla_ml.review.candidates import gather_pool
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_candidates
@@ -192,6 +192,33 @@ def absent_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HablaWork
 
 
 NOT_THERE = r"the Ray cluster ray://127\.0\.0\.1:\d+ cannot be reached .*correct training\.launch\.ray\.client_address"
+
+
+class ResponseError(Exception):
+    """An error that cannot be built again from its message, as those of several clients of services."""
+
+    def __init__(self, message: str, *, response: object) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+def refuse_batch(_: list[int]) -> None:
+    raise ResponseError("no such page", response=object())
+
+
+def build_without_engine() -> BatchWorker:
+    raise EvaluationError("this machine has no engine; install it")
+
+
+def test_errors_of_the_work_are_no_losses_of_the_cluster(cluster: RayCluster) -> None:
+    settings = RaySettings.model_validate(make_ray_settings(cluster))
+    connect(settings)
+    with pytest.raises(RuntimeError, match="ResponseError: no such page") as found:
+        list(map_in_tasks("refused", refuse_batch, [[1]], 1, settings))
+    assert classify_fault(found.value) == "program"
+    actors = RayActors(build_without_engine, 1, {"CPU": 1}, settings)
+    with closing(actors), pytest.raises(EvaluationError, match="this machine has no engine"):
+        list(actors.map([[1]]))
 
 
 def test_an_import_names_a_cluster_that_is_not_there_before_it_reads(absent_cluster: HablaWorkspace) -> None:

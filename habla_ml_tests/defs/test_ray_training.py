@@ -16,8 +16,10 @@ import yaml
 from safetensors.torch import load_file
 
 from habla_ml.definitions import build_definitions
+from habla_ml.defs.models import ray_jobs
 from habla_ml.defs.models.ray_jobs import RayTrainingClient, stop_earlier_jobs
 from habla_ml.defs.partitions import model_versions
+from habla_ml.errors import TrainingInterruptedError
 from habla_ml.lake import catalogue
 from habla_ml.settings import load_settings
 from habla_ml.settings.models import RaySettings
@@ -159,6 +161,19 @@ def test_a_job_that_no_run_watches_is_stopped_before_the_next_one(ray_cluster: R
     assert client.get_job_status(left) == "STOPPED"
     assert not client.get_job_status(other).is_terminal()
     client.stop_job(other)
+
+
+def test_a_job_that_waits_for_resources_cannot_be_stopped_and_is_named(
+    ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_jobs, "_STOP_S", 2.0)
+    client = RayTrainingClient(RaySettings(address=ray_cluster.address), lambda _: None).client
+    labels = {LAKE_KEY: "waiting", VERSION_KEY: "v1"}
+    client.submit_job(entrypoint="exec true", entrypoint_num_cpus=50, metadata=labels)
+    with pytest.raises(
+        TrainingInterruptedError, match=r"is PENDING 2 s after .*; start the head again, or add what it waits for"
+    ):
+        stop_earlier_jobs(client, RayJob("", {}, labels), print)
 
 
 def test_a_terminated_run_stops_its_job(ray_cluster: RayCluster) -> None:

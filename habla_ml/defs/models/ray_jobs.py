@@ -88,13 +88,18 @@ def stop_earlier_jobs(client: JobSubmissionClient, job: RayJob, report: Callable
             continue
         report(f"stopping Ray job {each.submission_id} of {job.metadata[VERSION_KEY]}, which no run watches any more")
         client.stop_job(each.submission_id)
-        while not client.get_job_status(each.submission_id).is_terminal():
+        while not (status := client.get_job_status(each.submission_id)).is_terminal():
             if time.monotonic() > deadline:
                 raise TrainingInterruptedError(
-                    f"Ray job {each.submission_id} did not end within {_STOP_S:g} s after a request to stop; stop it with "
-                    f"ray job stop, then launch again; {_RESUMES}"
+                    f"Ray job {each.submission_id} is {status} {_STOP_S:g} s after a request to stop; {_describe_stop(status)}, "
+                    f"then launch again; {_RESUMES}"
                 )
             time.sleep(_POLL_S)
+
+
+def _describe_stop(status: JobStatus) -> str:
+    """Return the next step for a job that does not stop; Ray never stops one that is PENDING (its issue 58353)."""
+    return "start the head again, or add what it waits for" if status == "PENDING" else "stop it with ray job stop"
 
 
 def explain_end(job: JobDetails) -> Exception:
