@@ -75,9 +75,9 @@ class HubRepository:
 
     def require_private(self) -> None:
         """Create the repository if it is missing; raises `ReleaseError` if it is not private."""
-        with self._translate_errors("open"):
-            self._api.create_repo(self.name, repo_type=self._kind, private=True, exist_ok=True)
-        # A repository that exists stays as it is, also if it is public.
+        if self.read_name() is None:  # a token for one repository may not create any, also none that exists
+            with self._translate_errors("open"):
+                self._api.create_repo(self.name, repo_type=self._kind, private=True, exist_ok=True)
         self.check_private("Nothing was uploaded")
 
     def check_private(self, consequence: str) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from habla_ml.settings.base import EnvironmentVariable, SettingsSection
 
-HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")]
-"""Owner and name of a repository, such as `our-school/habla-andalusian`."""
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_LONGEST_NAME = 96
 _ENDPOINT = r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$"
+
+
+def _require_hub_name(name: str) -> str:
+    owner, _, own_name = name.partition("/")
+    parts_fit = _NAME.fullmatch(owner) and _NAME.fullmatch(own_name)
+    if not parts_fit or len(name) > _LONGEST_NAME or "--" in name or ".." in name or name.endswith(".git"):
+        raise ValueError(
+            f"expected owner/name of at most {_LONGEST_NAME} letters, digits and _.- without --, .., .git or a . or - at an "
+            "end, as the Hub names repositories"
+        )
+    return name
+
+
+HubName = Annotated[str, AfterValidator(_require_hub_name)]
+"""Owner and name of a repository, such as `our-school/habla-andalusian`."""
 
 
 class HubAccess(SettingsSection):

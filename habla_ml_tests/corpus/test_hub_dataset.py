@@ -173,6 +173,17 @@ def test_a_public_repository_gets_nothing(deployment: DatasetDeployment) -> None
     assert (len(found.commits), found.large_files, deployment.recorded.pushes) == (1, {}, ())
 
 
+def test_a_token_that_may_not_create_repositories_is_enough_for_one_that_exists(deployment: DatasetDeployment) -> None:
+    deployment.hub.repositories[f"datasets/{DATASET_NAME}"] = StubRepository(True)
+
+    def refuse(_: str, path: str) -> None:
+        if path == "/api/repos/create":
+            raise HubRefusalError(403, "You don't have the rights to create a dataset")
+
+    deployment.hub.on_request = refuse
+    assert deployment.push().is_new
+
+
 @pytest.mark.parametrize("moment", ["/preupload/", "/commit/"])
 def test_a_repository_that_is_made_public_during_the_push_gets_no_tag(
     deployment: DatasetDeployment, moment: str

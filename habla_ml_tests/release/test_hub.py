@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+from pydantic import ValidationError
 
 from habla_ml.errors import HablaError, PointerMovedError, ReleaseError, ServiceError, SettingsError
 from habla_ml.settings.hub import HubSettings
@@ -263,3 +264,10 @@ def test_an_endpoint_without_encryption_is_on_this_machine_only() -> None:
     for address in ("http://hub.example.org", "https://user:password@hub.example.org", "hub.example.org"):
         with pytest.raises(ValueError, match="endpoint"):
             HubSettings(endpoint=address)
+
+
+@pytest.mark.parametrize("name", ["a/b--c", "a--b/c", "a/b..c", "a/b.", "a-/b", "a/b.git", "a/" + "b" * 95])
+def test_a_name_that_the_hub_refuses_is_a_fault_of_the_settings(name: str) -> None:
+    with pytest.raises(ValidationError, match="as the Hub names repositories"):
+        HubSettings(repository=name)
+    assert HubSettings(repository="our-school/habla.es_1-2").repository == "our-school/habla.es_1-2"
