@@ -70,6 +70,11 @@ def canonical_file_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def escape_name(name: str) -> str:
+    """Return a name or path of a file system that can be printed, stored and hashed; bytes that are not UTF-8 are escaped."""
+    return name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
+
+
 def is_invisible(character: str) -> bool:
     """Return whether a character has no width and no meaning of its own: a control, a format or a variation selector."""
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES or character in _VARIATION_SELECTORS

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from habla_ml.names import canonical_file_name, canonical_name, choose_spellings, is_same_name, matches_pattern
+from habla_ml.names import (
+    canonical_file_name,
+    canonical_name,
+    choose_spellings,
+    escape_name,
+    is_same_name,
+    matches_pattern,
+)
 from habla_ml_tests.testing.spellings import respell, spellings_of
 
 _LETTERS = st.characters(codec="utf-8", categories=("L", "M", "N", "P", "Zs"))
@@ -50,3 +57,11 @@ def test_file_names_are_equal_in_both_forms_of_their_accents_and_differ_by_capit
     decomposed = unicodedata.normalize("NFD", "niños/canción 1.wav")
     assert canonical_file_name(decomposed) == canonical_file_name("niños/canción 1.wav")
     assert canonical_file_name("Coro.wav") != canonical_file_name("coro.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"), [("niños/1.wav", "niños/1.wav"), ("ni\udcf1os", r"ni\udcf1os"), ("a\u00a0b", "a\u00a0b")]
+)
+def test_a_name_that_is_not_utf_8_is_escaped_and_others_stay(name: str, stored: str) -> None:
+    assert escape_name(name) == stored
+    assert escape_name(name).encode().decode() == stored

@@ -22,6 +22,7 @@ import numpy as np
 
 from habla_ml.audio.wav import decode_wav, is_wav
 from habla_ml.errors import InputError
+from habla_ml.lfs_pointer import LFS_FAULT, is_lfs_pointer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,8 @@ def detect_container(data: bytes) -> str:
     """
     if is_wav(data):
         return "wav"
+    if is_lfs_pointer(data):
+        raise InputError(LFS_FAULT)
     start = data[_measure_id3v2_tag(data) :][:12]
     for magic, name in _MAGIC.items():
         if start.startswith(magic):

@@ -28,6 +28,7 @@ import numpy as np
 
 from habla_ml.audio.decode import SAMPLE_RATE, check_format, check_level, mix_channels, quantise, resample
 from habla_ml.errors import InputError
+from habla_ml.lfs_pointer import LFS_FAULT, is_lfs_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +103,8 @@ def _find_samples(data: bytes) -> tuple[_Format, int, int]:
     if not data:
         raise InputError("is empty (0 bytes)")
     if not is_wav(data):
+        if is_lfs_pointer(data):
+            raise InputError(LFS_FAULT)
         raise InputError(f"is no WAV file: it starts with {data[:12]!r}, not with RIFF…WAVE")
     form: _Format | None = None
     riff_size = struct.unpack_from("<I", data, 4)[0]

@@ -29,7 +29,7 @@ from habla_ml.corpus.public_corpora import PublicClip, read_common_voice, read_h
 from habla_ml.corpus.snapshot import Utterance
 from habla_ml.errors import CorpusError, InputError
 from habla_ml.lake import compute_digest
-from habla_ml.names import canonical_name
+from habla_ml.names import canonical_name, escape_name
 from habla_ml.recordings.segments import segment_id
 from habla_ml.recordings.sessions import Skipped
 from habla_ml.recordings.speaker_labels import UNKNOWN_SPEAKER
@@ -274,8 +274,8 @@ def _open_source(
     """Return the name of a source and an iterator over its clips."""
     path = source.path.resolve()
     if source.kind == "table":
-        return f"{path.parent.name}/{path.name}", reader.read_table_utterances(find_table_file(path))
-    name = f"{path.parent.name}/{path.name}" if path.is_file() else path.name
+        return escape_name(f"{path.parent.name}/{path.name}"), reader.read_table_utterances(find_table_file(path))
+    name = escape_name(f"{path.parent.name}/{path.name}" if path.is_file() else path.name)
     rows = read_common_voice(source) if source.kind == "common_voice" else read_hugging_face(source)
     wanted = _apply_filters(rows, source, left_out)
     if source.most_hours is not None:

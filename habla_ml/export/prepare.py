@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from habla_ml.errors import ExportError
 from habla_ml.export.exporter import Progress
 from habla_ml.export.tokenizer_vocabulary import TokenizerVocabulary, list_language_tokens, read_tokenizer_vocabulary
+from habla_ml.lfs_pointer import LFS_FAULT, is_lfs_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -243,6 +244,8 @@ def _read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
         path = checkpoint / name
         if not path.exists():
             raise ExportError(f"{checkpoint} has no {name}; complete the folder with `habla-ml complete-base-model`.")
+        if is_lfs_pointer(path):
+            raise ExportError(f"{path} {LFS_FAULT}.")
         try:
             tensors.update(load_file(path))
         except SafetensorError as broken:

@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
 from habla_ml.errors import InputError, InputUnavailableError
+from habla_ml.names import escape_name
 from habla_ml.settings import Settings
 
 SessionState = Literal["finished", "live", "crashed", "empty"]
@@ -132,11 +133,6 @@ def fingerprint_files(name: str, state: SessionState, files: Iterable[SessionFil
     ordered = sorted(files, key=lambda file: file.name)
     lines = [f"{each.name}\t{each.size_bytes}\t{each.modified_ns}" for each in ordered]
     return hashlib.sha256("\n".join([_READER_VERSION, name, state, *lines]).encode()).hexdigest()[:32]
-
-
-def escape_name(name: str) -> str:
-    """Return a name of a file system that is safe to print and to store."""
-    return name if name.isprintable() else name.encode("utf-8", "backslashreplace").decode()
 
 
 @lru_cache(maxsize=4096)  # asked several times for each file, and all sessions have the same names

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 from habla_ml.errors import InputError
+from habla_ml.names import escape_name
 from habla_ml.recordings.day_range import explain_day_outside, is_clock_wrong
 from habla_ml.recordings.sessions import (
     NOT_A_SESSION,
     Skipped,
-    escape_name,
     list_folder,
     list_session_days,
     parse_session_day,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from habla_ml.errors import TrainingError
 from habla_ml.lake import compute_digest, compute_sha256
+from habla_ml.lfs_pointer import LFS_FAULT, is_lfs_pointer
 from habla_ml.training.recipe import Recipe
 
 TOKENIZER_FILES = (
@@ -68,7 +69,9 @@ def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
 
 def find_faults(folder: Path) -> list[str]:
     """Return what training and converters need and the folder lacks; empty for a complete Whisper folder."""
-    faults = [f"{file} is missing" for file in _REQUIRED_BASE_FILES if not (folder / file).is_file()]
+    required = [folder / file for file in _REQUIRED_BASE_FILES]
+    faults = [f"{file.name} is missing" for file in required if not file.is_file()]
+    faults += [f"{file.name} {LFS_FAULT}" for file in required if file.is_file() and is_lfs_pointer(file)]
     if (folder / "generation_config.json").is_file():
         try:
             content = json.loads((folder / "generation_config.json").read_text("utf-8"))

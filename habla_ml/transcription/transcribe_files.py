@@ -12,6 +12,7 @@ from typing import Final
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
 from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.names import escape_name
 from habla_ml.settings import Settings
 from habla_ml.transcription.engine import load_engine_class
 from habla_ml.transcription.hypothesis_cache import transcribe_cached
@@ -120,7 +121,7 @@ def _build_document(file: Path, model: TranscriptionModel, segments: tuple[Segme
         text=" ".join(each.text for each in segments if each.text),
         start_s=min((each.start_s for each in segments), default=0.0),
         end_s=max((each.end_s for each in segments), default=0.0),
-        source=file.name,
+        source=escape_name(file.name),
         model=model.name,
         engine=model.options.engine,
         language=model.options.language,

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from habla_ml.errors import ExportError
 from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
+from habla_ml.export.programs.parity import compute_psnr_db
+from habla_ml.lake import to_canonical_json
 from habla_ml_tests.testing.export_checkpoint import ignore_progress
 
 
@@ -40,6 +42,12 @@ def edit_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
 
 def prepared_json(out: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((out / name).read_text(encoding="utf-8")))
+
+
+def test_equal_results_have_a_psnr_that_json_has() -> None:
+    values = torch.linspace(-1.0, 1.0, 5)
+    assert to_canonical_json(compute_psnr_db(values, values)) == b"200.0"
+    assert compute_psnr_db(values + 0.1, values) == pytest.approx(20.0)
 
 
 def test_a_transformers_5_checkpoint_becomes_exactly_the_files_that_converters_read(

@@ -103,7 +103,12 @@ class FaultyS3:
         statuses: list[str] = []
         headers = {name: value for name, value in environ.items() if name != "HTTP_IF_MATCH"}
         asked = {**headers, "REQUEST_METHOD": "HEAD", "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
-        list(self._moto(asked, lambda status, *_: statuses.append(status) or (lambda _data: None)))
+
+        def start_response(status: str, *_: Any) -> Callable[[bytes], None]:
+            statuses.append(status)
+            return lambda _data: None
+
+        list(self._moto(asked, start_response))
         return statuses[0].startswith("200")
 
 

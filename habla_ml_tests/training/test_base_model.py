@@ -3,11 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.errors import TrainingError
+from habla_ml.audio import decode_wav
+from habla_ml.audio.audio_decoder import detect_container
+from habla_ml.errors import ExportError, InputError, TrainingError
+from habla_ml.export.prepare import prepare_checkpoint
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.recipe import Recipe
 from habla_ml_tests.testing.base_model import BASE_MODEL
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 151060136\n"
 COMMIT = "973afd24965f72e36ca33b3055d56a652f456b4d"
 
 
@@ -37,6 +41,18 @@ def test_the_digest_of_a_folder_depends_on_its_content_and_not_on_its_path(
 
 def test_a_base_model_of_the_package_is_found_without_an_absolute_path(recipe: Recipe) -> None:
     assert resolve_base_model(make_recipe_with_base(recipe, "package:demo/base_model")).folder == BASE_MODEL
+
+
+def test_a_pointer_of_git_lfs_is_no_model(recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(BASE_MODEL, tmp_path / "clone")
+    (tmp_path / "clone" / "model.safetensors").write_bytes(LFS_POINTER)
+    with pytest.raises(TrainingError, match=r"model\.safetensors is a pointer of Git LFS, .*run `git lfs pull`"):
+        resolve_base_model(make_recipe_with_base(recipe, str(tmp_path / "clone")))
+    with pytest.raises(ExportError, match=r"model\.safetensors is a pointer of Git LFS"):
+        prepare_checkpoint(tmp_path / "clone", tmp_path / "prepared", lambda _: None)
+    for decode in (decode_wav, lambda data, _: detect_container(data)):
+        with pytest.raises(InputError, match=r"is a pointer of Git LFS"):
+            decode(LFS_POINTER, 30.0)
 
 
 def test_a_folder_that_is_missing_or_lacks_a_file_is_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from habla_ml.export.publish import (
 from habla_ml.export.registry import SERVED
 from habla_ml.lake import Lake, catalogue, compute_digest, compute_sha256
 from habla_ml.model_version import is_version
+from habla_ml.names import escape_name
 from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.plan import read_plan, write_recipe_file
@@ -132,4 +133,4 @@ def _digest_folder(folder: Path) -> str:
     files = sorted(each for each in folder.rglob("*") if each.is_file())
     if not files:
         raise EvaluationError(f"{folder} has no files; name the folder of a model")
-    return compute_digest([[each.relative_to(folder).as_posix(), compute_sha256(each)] for each in files])
+    return compute_digest([[escape_name(each.relative_to(folder).as_posix()), compute_sha256(each)] for each in files])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from habla_ml.corpus.non_speech_segments import MAX_NON_SPEECH_SEGMENTS, read_no
 from habla_ml.errors import InputError
 from habla_ml.evaluation.metrics.non_speech_sounds import NON_SPEECH_SOUNDS, synthesise_non_speech
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.names import escape_name
 from habla_ml.transcription.audio_check import WINDOW_S
 
 if TYPE_CHECKING:
@@ -111,14 +112,14 @@ def read_folder_clips(folder: Path) -> tuple[list[NonSpeechClip], tuple[str, ...
         )
     clips, problems = [], []
     for path in sorted(each for each in folder.rglob("*") if each.suffix.lower() == ".wav" and each.is_file()):
-        name = path.relative_to(folder)
+        name = PurePosixPath(escape_name(path.relative_to(folder).as_posix()))
         try:
             pcm = decode_wav(path.read_bytes(), WINDOW_S)
         except InputError as error:
             problems.append(f"{name} {error}")
             continue
         kind = name.parent.name or "folder"
-        clips.append(_make_clip(name.as_posix(), kind, "folder", f"folder/{kind}", pcm))
+        clips.append(_make_clip(str(name), kind, "folder", f"folder/{kind}", pcm))
     return clips, tuple(problems)
 
 

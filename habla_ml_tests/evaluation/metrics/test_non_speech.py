@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,7 +96,10 @@ def test_every_take_has_new_sounds_except_silence():
 
 def test_a_folder_gives_its_wavs_by_path_and_lists_invalid_files(tmp_path: Path):
     (tmp_path / "fan").mkdir()
+    latin = tmp_path / os.fsdecode("niños".encode("latin-1"))  # a name from an old disk
+    latin.mkdir()
     hum = make_noise(1.0, seed=1)
+    write_wav(latin / "c.wav", hum)
     write_wav(tmp_path / "fan" / "b.wav", hum)
     write_wav(tmp_path / "a.WAV", make_noise(0.5, seed=2))
     write_wav(tmp_path / "long.wav", make_noise(31.0, seed=3))
@@ -105,6 +109,7 @@ def test_a_folder_gives_its_wavs_by_path_and_lists_invalid_files(tmp_path: Path)
     assert [(each.clip_id, each.kind, each.source) for each in clips] == [
         ("a.WAV", "folder", "folder"),
         ("fan/b.wav", "fan", "folder"),
+        (r"ni\udcf1os/c.wav", r"ni\udcf1os", "folder"),
     ]
     assert clips[1].audio_sha256 == pcm_sha256(hum)
     np.testing.assert_array_equal(clips[1].audio, hum / np.float32(32768))

@@ -154,6 +154,8 @@ class TextAreaValue(_ServerResponse):
     """Text of a text area."""
 
     text: list[Text] | Text
+    start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds in the clip, where the project asks for a text per region."""
 
 
 class ChoicesValue(_ServerResponse):

@@ -291,14 +291,15 @@ class _TaskParser:
 
 
 def _extract_answer(annotation: Annotation) -> tuple[str, tuple[str, ...]]:
-    """Return the text as typed, and the reasons why the segment is unusable."""
-    texts: list[str] = []
+    """Return the text as typed, and the reasons why the segment is unusable; texts of regions are in the order of time."""
+    texts: list[tuple[float, str]] = []
     reasons: set[str] = set()
     for each in annotation.result:
         field = each.get("from_name") if isinstance(each, dict) else None
         if field == "transcription":
-            text = TextAreaResult.model_validate(each).value.text
-            texts += [text] if isinstance(text, str) else text
+            value = TextAreaResult.model_validate(each).value
+            texts += [(value.start, text) for text in ([value.text] if isinstance(value.text, str) else value.text)]
         elif field == "unusable":
             reasons.update(ChoicesResult.model_validate(each).value.choices)
-    return " ".join(texts), tuple(sorted(reasons))
+    ordered = sorted(texts, key=lambda each: each[0])
+    return " ".join(text for _, text in ordered), tuple(sorted(reasons))

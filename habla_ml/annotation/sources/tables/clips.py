@@ -11,6 +11,7 @@ from habla_ml.annotation.sources.tables.clip_paths import ClipFinder
 from habla_ml.annotation.sources.tables.rows import TableRow, table_name
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
+from habla_ml.names import escape_name
 from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
 from habla_ml.recordings.metadata import SegmentHint
 from habla_ml.recordings.segments import RecordedSegment, segment_id
@@ -69,7 +70,7 @@ class ClipLocator:
         started = parse_session_start(file.parent.name)
         session = file.parent.name if started else f"{self._name}-{row.speaker}" if row.speaker else self._name
         day = started.strftime("%Y-%m-%d") if started else self._day
-        return LocatedClip(row, file, file.relative_to(self._finder.root).as_posix(), session, day)
+        return LocatedClip(row, file, escape_name(file.relative_to(self._finder.root).as_posix()), session, day)
 
 
 def read_table_clips(path: Path, rows: list[TableRow], max_duration_s: float) -> Iterator[TableClip | Skipped]:

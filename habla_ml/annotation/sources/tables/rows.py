@@ -31,6 +31,7 @@ from habla_ml.delimited.table import canonical_column, open_delimited
 from habla_ml.errors import InputError, InputUnavailableError
 from habla_ml.json_input import parse_json
 from habla_ml.lake import compute_digest
+from habla_ml.names import escape_name
 from habla_ml.recordings.sessions import Skipped, open_plain_file, read_plain_file
 
 _MAX_TABLE_BYTES: Final = 128 << 20
@@ -134,7 +135,7 @@ def is_audio_name(cell: str) -> bool:
 
 def table_name(path: Path) -> str:
     """Return the name of a table in reports, events and sessions: its folder and its own name."""
-    return f"{path.resolve().parent.name}-{path.stem}"
+    return escape_name(f"{path.resolve().parent.name}-{path.stem}")
 
 
 def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[TableRow], list[Skipped]]:
@@ -168,7 +169,7 @@ def read_table(path: Path, remarks: list[Skipped] | None = None) -> tuple[list[T
             remark = f"has {what}, which is ignored; known are {', '.join(known)}"
             noted.append(Skipped(name, f"row {number}", remark))
     if waiting:
-        noted.append(Skipped(name, path.name, f"has {waiting} rows that wait for a transcript"))
+        noted.append(Skipped(name, escape_name(path.name), f"has {waiting} rows that wait for a transcript"))
     return rows, bad
 
 
@@ -196,7 +197,7 @@ def _read_delimited(path: Path, known: tuple[str, ...], remarks: list[Skipped]) 
         table = open_delimited(file, [_DELIMITED_COLUMNS], known, is_audio_name)
         if table.encoding.is_guessed:
             remark = f"was read as {table.encoding.label}, which is a guess; if accents are wrong, save it as UTF-8"
-            remarks.append(Skipped(table_name(path), path.name, remark))
+            remarks.append(Skipped(table_name(path), escape_name(path.name), remark))
         for row in table:
             yield row.number, InputError(row.problem) if row.problem else {**row.values}
 

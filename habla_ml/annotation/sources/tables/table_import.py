@@ -35,6 +35,7 @@ from habla_ml.consent.admission import Consents, load_consents, replace_withheld
 from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, PointerReader, catalogue, compute_digest
 from habla_ml.lake.shards import read_rows
+from habla_ml.names import escape_name
 from habla_ml.recordings.day_range import explain_day_outside
 from habla_ml.recordings.days import load_day, publish_day, put_skipped_inputs, read_skipped_inputs
 from habla_ml.recordings.segments import HABLA_SOURCE, RecordedSegment, read_segment_metadata, segment_id
@@ -117,7 +118,7 @@ def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
     """
     pointer = lake.read_pointer(_pointer_name(path))
     before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
-    problem = Skipped(table_name(find_table_file(path)), find_table_file(path).name, str(why))
+    problem = Skipped(table_name(find_table_file(path)), escape_name(find_table_file(path).name), str(why))
     value = {**before, "inputs": fingerprint_table(path), "set_aside": put_skipped_inputs(lake, [problem])}
     lake.move_pointer(_pointer_name(path), value, pointer)
 
@@ -227,7 +228,7 @@ class _TableImporter:
         """Return the first rows that were left out, and the number of the others."""
         listed = self.problems[:_MAX_LISTED_PROBLEMS]
         if more := len(self.problems) - len(listed):
-            listed.append(Skipped(self.name, self.path.name, f"has {more:,} more rows that were left out"))
+            listed.append(Skipped(self.name, escape_name(self.path.name), f"has {more:,} more rows that were left out"))
         return listed
 
     def _read_rows(self) -> list[TableRow]:
@@ -385,7 +386,7 @@ def _requeue_newly_consented_rows(lake: Lake, pointer: Pointer, consents: Consen
 
 
 def _pointer_name(path: Path) -> str:
-    return catalogue.TABLES.name(compute_digest(str(find_table_file(path).resolve()))[:16])
+    return catalogue.TABLES.name(compute_digest(escape_name(str(find_table_file(path).resolve())))[:16])
 
 
 def _parse_import(lake: Lake, name: str, pointer: Pointer, added: int = 0) -> TableImport:

@@ -58,6 +58,28 @@ def test_the_author_is_an_id_or_an_object(tmp_path: Path, author: dict[str, Any]
     assert [(each.text, each.person) for each in read_events(workspace.lake, log)] == [("hola", person)]
 
 
+def test_texts_of_regions_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    set_age(write_session(workspace.recordings, A, 1), 24)
+    ingest_into(workspace)
+    task = build_task({"completed_by": 7})
+    spoken = [(1.5, "¿qué tal?"), (0.25, "hola"), (0.25, "Ana")]
+    task["annotations"][0]["result"] = [
+        {"from_name": "transcription", "value": {"start": start_s, "end": start_s + 1.0, "text": [text]}}
+        for start_s, text in spoken
+    ]
+
+    def answer(sent: SentRequest) -> Reply:
+        return Reply(body=json.dumps(USERS if sent.path == "/api/users" else {"tasks": [task]}).encode())
+
+    with run_web_server(answer) as plain, LabelStudio(f"http://127.0.0.1:{plain.port}", "secret") as server:
+        chosen = workspace.settings.annotation.label_studio
+        pull_events(workspace.lake, server, Project(1, server.url, "t", "key"), chosen, NOW)
+    log = load_events(workspace.lake, DAY)
+    assert log is not None
+    assert [each.text for each in read_events(workspace.lake, log)] == ["hola Ana ¿qué tal?"]
+
+
 @pytest.mark.parametrize("author", [{"completed_by": "ana"}, {"completed_by": {"name": "ana"}}, {"completed_by": True}])
 def test_an_author_of_another_shape_skips_that_annotation_only(tmp_path: Path, author: dict[str, Any]) -> None:
     workspace = make_workspace(tmp_path)

@@ -53,6 +53,19 @@ def test_rows_of_a_session_that_is_not_ingested_yet_are_matched(workspace: Habla
     assert read_texts(workspace, DAY) == ["Hola."]
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_imported_once(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode("niños".encode("latin-1"))
+    folder.mkdir()
+    write_wav(folder / "uno.wav", make_noise(1.0))
+    table = write_audio_csv(folder, [("uno.wav", "Uno."), ("dos.wav", "Dos.")])
+    done = import_table_file(workspace, folder)
+    name = r"ni\udcf1os-fine_tune_dataset"
+    assert (done.name, done.clips, done.added, [each.session for each in done.skipped_inputs]) == (name, 1, 1, [name])
+    assert import_table_file(workspace, table).added == 0
+    assert not is_table_changed(folder, workspace.lake)
+    assert [row["session_id"] for row in read_segments(workspace, SAVED_DAY)] == [f"{name}-Lucía"]
+
+
 def test_a_clip_with_another_name_is_matched_by_its_audio(workspace: HablaWorkspace, tmp_path: Path) -> None:
     session = write_session(workspace.recordings, A, 2)
     ingest_day(workspace.recordings, DAY, workspace.lake, workspace.settings, NOW)
