@@ -273,7 +273,9 @@ def test_the_command_prints_verdict_reasons_and_forecasts(lake: Lake, settings: 
 def test_a_version_without_a_base_or_a_training_record_has_no_figures_of_them(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"candidate": "v1"}))
     lake.delete_pointer("models/v1/checkpoint")
+    set_hours(lake, {"2026-02-02": 1.0, "2026-04-04": 0.5})
     inputs, curve = collect_advice_inputs(lake, settings, None)
+    assert (inputs.hours, inputs.months) == (1.5, pytest.approx(61 / (365.25 / 12)))
     assert (curve, inputs.base_wer, inputs.most_frequent_error) == (None, None, None)
     assert inputs.latest is not None
     assert (inputs.latest.improvement, inputs.latest.trained_hours) == (None, 0.0)

@@ -73,3 +73,19 @@ def test_the_worst_slice_is_named_unless_its_name_is_that_of_a_person(dimension:
     found = [each for each in decide(make_harmed_comparison(slices=(unsure,)), RULE).guards if each.name == "slices"]
     assert found[0].outcome == "not shown"
     assert f"cannot show that {title} is no worse than base: +8.0 points (+6.0 to +10.0)" in found[0].reason
+
+
+@pytest.mark.parametrize("high", [RULE.slice_loss_points, RULE.slice_loss_points + 0.1])
+def test_slices_pass_where_each_whole_interval_is_within_the_bound(high: float) -> None:
+    fine = SliceChange(dimension="loudness", name="quiet", points=Interval(-4, -2, -1), loss_lower_bound_points=-5)
+    near = fine.model_copy(update={"name": "loud", "points": Interval(-9, -3, high)})
+    guards = decide(make_harmed_comparison(slices=(fine, near)), RULE).guards
+    found = next(each for each in guards if each.name == "slices")
+    assert found.points == Interval(-9, -3, high)
+    bound = f"{RULE.slice_loss_points:+g}"
+    expected = {
+        "passed": f"No slice is worse than base by more than {bound} points.",
+        "not shown": "The test speech cannot show that the slice loudness 'loud' is no worse than base: -3.0 points",
+    }
+    assert found.outcome == ("passed" if high == RULE.slice_loss_points else "not shown")
+    assert found.reason.startswith(expected[found.outcome])
