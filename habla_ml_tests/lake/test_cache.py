@@ -84,6 +84,14 @@ def test_a_derived_file_leaves_before_a_copy_in_use(tmp_path: Path) -> None:
     assert list(cache.list_ids()) == ["cc"]
 
 
+def test_a_cache_of_exactly_the_limit_stays(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path, limit_bytes=200)
+    for name in ("aa", "bb"):
+        _add(cache, name, 100, hours_ago=2)
+    assert (cache.evict(), list(cache.list_ids())) == (0, ["aa", "bb"])
+    assert ObjectCache(tmp_path, limit_bytes=199).evict() == 100
+
+
 def test_unfinished_copies_of_killed_processes_are_removed(tmp_path: Path) -> None:
     cache = ObjectCache(tmp_path, limit_bytes=1000)
     dead, alive = _add(cache, ".dead", 50, hours_ago=2), _add(cache, ".alive", 50)
