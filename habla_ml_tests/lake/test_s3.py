@@ -14,7 +14,7 @@ import pytest
 from botocore.stub import Stubber
 
 from habla_ml.errors import LakeError, PointerMovedError
-from habla_ml.lake import S3Store, open_lake, open_store, probe_conditional_writes
+from habla_ml.lake import Lake, S3Store, open_lake, open_store, probe_conditional_writes
 from habla_ml.settings import StoreSettings
 from habla_ml_tests.testing.process_kill import hook_s3_requests, run_until_killed
 from habla_ml_tests.testing.s3_clients import BUCKET, new_client
@@ -59,11 +59,22 @@ def test_an_endpoint_without_conditional_writes_is_refused(
 def test_a_store_opens_without_the_right_to_delete(s3_client: S3Client) -> None:
     open_store(StoreSettings(url="s3://forbids-delete/lake"), s3_client)
     assert list(open_store(StoreSettings(url="s3://forbids-delete"), s3_client).list("")) == []
+    left = s3_client.list_objects_v2(Bucket="forbids-delete")["Contents"]
+    assert {each["Key"].partition("/")[0] for each in left} <= {".probe", "lake", "rooted"}
 
 
 def test_listings_hide_the_probe_at_the_root_of_a_bucket(s3_client: S3Client) -> None:
     s3_client.put_object(Bucket="forbids-delete", Key="rooted/.probe/left", Body=b"4")
     assert list(S3Store(s3_client, "forbids-delete", "rooted").list("")) == []
+
+
+@pytest.mark.parametrize(("given", "start"), [("", ""), ("/", ""), ("a", "a/"), ("/a/b/", "a/b/")])
+def test_values_are_below_the_prefix_and_nowhere_else(s3_client: S3Client, given: str, start: str) -> None:
+    store, key = S3Store(s3_client, BUCKET, given), f"{uuid.uuid4().hex}/value"
+    store.put_if_absent(key, b"x")
+    assert s3_client.get_object(Bucket=BUCKET, Key=f"{start}{key}")["Body"].read() == b"x"
+    assert [each.key for each in store.list(key)] == [key]
+    assert store.delete(key)
 
 
 def test_a_missing_bucket_is_an_error_with_the_next_step(s3_client: S3Client) -> None:
@@ -178,8 +189,10 @@ def test_an_upload_that_is_completed_again_after_a_lost_answer_counts_as_done(st
     assert store.read("forgets-uploads") == source.read_bytes()
 
 
-def test_only_uploads_that_were_begun_before_are_aborted(s3_client: S3Client) -> None:
-    store, other = S3Store(s3_client, BUCKET, "unfinished/ours"), S3Store(s3_client, BUCKET, "unfinished/other")
+def test_only_uploads_that_were_begun_before_are_aborted(s3_client: S3Client, tmp_path: Path) -> None:
+    store, other = (
+        Lake(S3Store(s3_client, BUCKET, f"unfinished/{name}"), tmp_path / name) for name in ("ours", "other")
+    )
     for name in ("unfinished/ours/objects/a", "unfinished/other/objects/b"):
         s3_client.create_multipart_upload(Bucket=BUCKET, Key=name)
     uploads = s3_client.list_multipart_uploads(Bucket=BUCKET, Prefix="unfinished/")["Uploads"]
