@@ -11,6 +11,7 @@ from habla_ml.evaluation.promotion.replacement import count_missing_sessions, ex
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml_tests.evaluation.promotion.test_rule import MEASURED, RULE, make_harmed_comparison, make_rule_comparison
+from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
 
 def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> None:
@@ -22,6 +23,15 @@ def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> No
         alarms = list(list_alarms(MEASURED.model_copy(update={"annotators": difference})))
         assert len(alarms) == count
         assert all(f"is {100 * candidate.wer.value:.1f}\u00a0%, below the lower end" in each for each in alarms)
+
+
+def test_without_words_or_a_candidate_no_rate_is_too_good() -> None:
+    difference = AnnotatorDifference(wer=0.5, low=0.4, high=0.6, segments=40)
+    for measured in (
+        make_comparison([], {"base": 0.4, "candidate": 0.0}),
+        make_comparison(make_utterances(2, 2), {"base": 0}),
+    ):
+        assert list(list_alarms(measured.model_copy(update={"annotators": difference}))) == []
 
 
 @pytest.mark.parametrize(
