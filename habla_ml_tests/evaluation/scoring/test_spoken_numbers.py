@@ -152,12 +152,34 @@ def test_every_minute_of_the_day_has_its_spoken_times() -> None:
         ("123456", "uno veintitrés cuatro cincuenta y seis", True),
         ("1234567", "uno veintitrés cuatro cincuenta y seis siete", False),
         ("setentaitrés", "setenta y tres", True),
+        ("612345678", "seiscientos doce treinta y cuatro cincuenta y seis setenta y ocho", True),
+        ("612345678", "seiscientos doce trescientos cuarenta y cinco seiscientos setenta y ocho", True),
+        ("912345678", "noventa y uno doscientos treinta y cuatro cincuenta y seis setenta y ocho", True),
+        ("612345678", "seis doce treinta y cuatro cincuenta y seis setenta y ocho", True),
+        ("612345678", "seis uno doscientos treinta y cuatro quinientos sesenta y siete ocho", False),
+        ("1.500", "ciento cincuenta cero", False),
         ("7 ÷ 2", "siete dividido entre dos", True),
         ("7 × 2", "siete por dos", True),
     ],
 )
 def test_times_long_numbers_and_signs_are_read_as_people_say_them(written: str, spoken: str, is_equal: bool) -> None:
     assert is_read_as(written, spoken) is is_equal
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("35−50", "treinta y cinco menos cincuenta"),
+        ("35 - 50", "treinta y cinco menos cincuenta"),
+        ("35-50", "treinta y cinco cincuenta"),
+        ("siglo V", "siglo quinto"),
+        ("siglo X", "siglo décimo"),
+        ("siglo XI", "siglo once"),
+        ("siglo XX", "siglo veinte"),
+    ],
+)
+def test_a_reference_counts_the_words_of_its_usual_reading(written: str, spoken: str) -> None:
+    assert str(normalise_spanish(written)) == str(normalise_spanish(spoken)) == spoken
 
 
 def test_a_text_of_single_readings_is_a_plain_text() -> None:
