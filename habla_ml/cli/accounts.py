@@ -39,13 +39,14 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     from habla_ml.inbox.accounts import list_accounts
     from habla_ml.inbox.database import open_database
 
-    accounts = list_accounts(open_database(open_deployment(profile).settings))
+    settings = open_deployment(profile).settings
+    accounts = list_accounts(open_database(settings))
     if as_json:
         print_json([{"name": each.name, "rights": each.rights, "disabled_at": each.disabled_at} for each in accounts])
         return
     table = Table("name", "rights", "state")
     for each in accounts:
-        state = "active" if each.disabled_at is None else f"disabled since {each.disabled_at:%Y-%m-%d}"
+        state = "active" if each.disabled_at is None else f"disabled since {settings.format_day(each.disabled_at)}"
         table.add_row(each.name, ", ".join(sorted(each.rights)), state)
     print_rich_table(table)
 

@@ -54,7 +54,9 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     for row in rows:
         table.add_row(*row.values())
     print_rich_table(table)
-    print_line(f"version {newest.keys.version}, trusted until {newest.keys.expires:%Y-%m-%d}; folder {folder}")
+    print_line(
+        f"version {newest.keys.version}, trusted until {context.settings.format_day(newest.keys.expires)}; folder {folder}"
+    )
 
 
 @keys_app.command("rotate")
@@ -114,5 +116,6 @@ def renew_command(profile: Profile = None) -> None:
     roots = load_keys(context.settings.keys_folder, "root")
     changed = change_keys(context.release_store, roots, datetime.now(UTC))
     print_line(
-        f"version {changed.keys.version} of the document of keys is trusted until {changed.keys.expires:%Y-%m-%d}"
+        f"version {changed.keys.version} of the document of keys is trusted until "
+        f"{context.settings.format_day(changed.keys.expires)}"
     )

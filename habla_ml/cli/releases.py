@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from habla_ml.release.channel import ChannelPointer
     from habla_ml.release.published import PublishedRelease
     from habla_ml.release.signing import Signing
+    from habla_ml.settings import Settings
 
 Channel = Annotated[str | None, typer.Option(help="Default release.channel.")]
 Seen = Annotated[
@@ -56,7 +57,7 @@ def releases_command(
     if as_json:
         print_json([_describe(each) for each in releases])
     else:
-        _print_releases(releases, read_channel(context.release_store, name).current, name)
+        _print_releases(releases, read_channel(context.release_store, name).current, name, context.settings)
     if verify and not _verify_releases(context, name):
         raise typer.Exit(1)
 
@@ -71,16 +72,22 @@ def _describe(release: PublishedRelease) -> dict[str, object]:
     }
 
 
-def _print_releases(releases: Iterable[PublishedRelease], current: ChannelPointer | None, name: str) -> None:
+def _print_releases(
+    releases: Iterable[PublishedRelease], current: ChannelPointer | None, name: str, settings: Settings
+) -> None:
     table = Table("", "version", "model", "released", "archives")
     for each in releases:
-        released = f"{each.released_at:%Y-%m-%dT%H:%M:%SZ}"
         archives = ", ".join(f"{platform} {model.size_bytes / 1e6:.1f} MB" for platform, model in each.models.items())
-        table.add_row("→" if each.is_current else "", each.version, each.model_version, released, archives)
+        table.add_row(
+            "→" if each.is_current else "",
+            each.version,
+            each.model_version,
+            settings.format_minute(each.released_at),
+            archives,
+        )
     print_rich_table(table)
     if current is not None:
-        until = f"{current.expires_at:%Y-%m-%d}"
-        signed = f"signed until {until}" if current.signed else "not signed"
+        signed = f"signed until {settings.format_day(current.expires_at)}" if current.signed else "not signed"
         share = f"{current.rollout_percent} % of the devices"
         print_line(f"{name} is at move {current.sequence} ({current.move}), for {share}, {signed}")
 
@@ -172,7 +179,7 @@ def renew_command(unverified: Unverified = False, profile: Profile = None, chann
     if renewed is None:
         print_line(f"{name} has no release yet")
     else:
-        print_line(f"{name} is signed until {renewed.expires_at:%Y-%m-%d}")
+        print_line(f"{name} is signed until {context.settings.format_day(renewed.expires_at)}")
 
 
 def _open_signing(context: Deployment, unverified: bool = False) -> Signing:

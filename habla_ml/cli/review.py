@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from habla_ml.annotation.review_queue import ReviewQueue
     from habla_ml.api import Deployment
     from habla_ml.review.listing import ListedSegment
+    from habla_ml.settings import Settings
 
 
 def review_command(
@@ -67,7 +68,7 @@ def review_command(
     else:
         service = settings.service
         address = service.public_url or f"http://{service.host}:{service.port}"
-        _print_queue(segments, queue, f"{address}/correct")
+        _print_queue(segments, queue, settings, f"{address}/correct")
 
 
 def _choose(deployment: Deployment) -> None:
@@ -91,7 +92,7 @@ def _export(segments: list[ListedSegment], target: Path) -> None:
     print_line(f"{target}: {len(segments)} segments, {there} of them in Habla's folder")
 
 
-def _print_queue(segments: list[ListedSegment], queue: ReviewQueue, page: str) -> None:
+def _print_queue(segments: list[ListedSegment], queue: ReviewQueue, settings: Settings, page: str) -> None:
     table = Table("session and file", "s", "speaker", "text", "why", box=None, padding=(0, 2, 0, 0))
     for each in segments:
         people = {0: "", 1: "(type what you hear)", 2: "(two people type what they hear)"}[each.people]
@@ -101,6 +102,6 @@ def _print_queue(segments: list[ListedSegment], queue: ReviewQueue, page: str) -
     print_line(
         f"{len(segments)} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
         f"{sum(each.is_random for each in queue.items)} drawn at random, {sum(each.is_blind for each in queue.items)} of "
-        f"them blind; chosen on {queue.made_at:%Y-%m-%d %H:%M} UTC"
+        f"them blind; chosen on {settings.format_minute(queue.made_at)}"
     )
     print_line(f"play and correct them at {page}")

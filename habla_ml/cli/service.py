@@ -68,7 +68,8 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
     from habla_ml.inbox.database import open_database
     from habla_ml.inbox.devices import list_devices
 
-    database, now = open_database(open_deployment(profile).settings), datetime.now(UTC)
+    settings, now = open_deployment(profile).settings, datetime.now(UTC)
+    database = open_database(settings)
     # An id of 36 characters and two days fit into 80 columns only without lines between them.
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("device", no_wrap=True, min_width=_ID_LENGTH)
@@ -91,8 +92,10 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
         )
         return
     for each in devices:
-        times = (each.expires_at, each.last_seen_at)
-        table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *map(_show_time, times))
+        times = (
+            "–" if moment is None else settings.format_day(moment) for moment in (each.expires_at, each.last_seen_at)
+        )
+        table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *times)
     database.close()
     if table.row_count == 0:
         print_line("no device is enrolled; `habla-ml device enrol LABEL` prints a code for one")
@@ -113,7 +116,3 @@ def revoke_command(
     revoked = revoke_device(database, device_id, datetime.now(UTC))
     database.close()
     print_labelled("revoked", f"{revoked.device.label} ({device_id})")
-
-
-def _show_time(moment: datetime | None) -> str:
-    return "–" if moment is None else f"{moment:%Y-%m-%d}"

@@ -171,7 +171,7 @@ def _examine_uploads(settings: Settings, now: datetime) -> Iterator[Condition]:
         yield Condition(
             UPLOADS,
             f"Received clips have waited for their ingest for more than {most_h:g} hours",
-            f"The oldest was received at {oldest_at.astimezone(settings.zone):%Y-%m-%d %H:%M}.\n"
+            f"The oldest was received at {settings.format_minute(oldest_at)}.\n"
             f"Run `{settings.command('status')}`: it shows failed runs and whether Dagster's daemon runs.",
             _FIRST_INGEST,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
@@ -149,3 +149,11 @@ class Settings(SettingsSection):
     def zone(self) -> ZoneInfo:
         """The zone of Habla's naive times and of the day partitions."""
         return ZoneInfo(self.time_zone)
+
+    def format_day(self, moment: datetime) -> str:
+        """Return the day of a moment as a person in `zone` reads it."""
+        return f"{moment.astimezone(self.zone):%Y-%m-%d}"
+
+    def format_minute(self, moment: datetime) -> str:
+        """Return a moment as a person in `zone` reads it."""
+        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -122,3 +123,7 @@ def test_a_channel_is_signed_anew_without_a_move(command: CommandInProcess, stor
     current = read_current(store)
     assert (current.sequence, current.move, current.signed is None) == (3, "release", False)
     assert "nightly has no release yet" in command.run("renew", "--channel", "nightly").out
+
+
+def test_a_person_reads_moments_in_the_zone_of_the_deployment(command: CommandInProcess) -> None:
+    assert f"{NOON.astimezone(ZoneInfo('Europe/Madrid')):%Y-%m-%d %H:%M}" in command.run("releases").out

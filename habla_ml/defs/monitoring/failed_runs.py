@@ -120,7 +120,7 @@ def _build_alert(run: dg.DagsterRun, failed_at: datetime, settings: Settings) ->
         key=f"run/{run.job_name}/{partition or '-'}/{fault}/{run.run_id}",
         subject=subject,
         text=(
-            f"Run {run.run_id[:8]} failed on {failed_at.astimezone(settings.zone):%Y-%m-%d at %H:%M} "
+            f"Run {run.run_id[:8]} failed on {settings.format_minute(failed_at)} "
             f"({settings.time_zone}). Further failures of the same kind send no alert until it succeeds, and after "
             f"{_MOST_OF_A_KIND} alerts of one kind a day the others are only listed.\n"
             f"`{settings.command('status')}` shows what failed and when it is tried again. The UI shows the error: Runs, "

@@ -37,7 +37,7 @@ def build_channel_signatures(settings: Settings) -> dg.AssetsDefinition:
         signing = open_signing(settings, cdn.store(), now)
         renewed = renew_all_signatures(cdn.store(), signing, now)
         rows = [
-            {"channel": each.channel, "version": each.version, "until": f"{each.expires_at:%Y-%m-%d}"}
+            {"channel": each.channel, "version": each.version, "until": settings.format_day(each.expires_at)}
             for each in renewed
         ]
         return dg.MaterializeResult(

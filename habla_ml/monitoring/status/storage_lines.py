@@ -109,7 +109,7 @@ def describe_signature(inputs: StatusInputs) -> Iterator[Finding]:
         yield Finding("signature", "wrong", f"the channel {channel} is not signed", step, {"until": None})
         return
     until = min(current.expires_at, newest.keys.expires)
-    found = f"apps trust the channel {channel} until {until:%Y-%m-%d}"
+    found = f"apps trust the channel {channel} until {inputs.settings.format_day(until)}"
     step = ""
     if current.expires_at < inputs.now + _SHORTEST_SIGNATURE:
         step = f"`{command('renew')}`, and see why `weekly_signatures` did not run"
