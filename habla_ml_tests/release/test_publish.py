@@ -132,13 +132,14 @@ def test_two_releases_of_one_version_on_one_day_have_two_names(store: Store, tmp
     assert publish(store, tmp_path, "v2", content="and again").version == "2026.11.21-v2.3"
 
 
-def test_two_folders_are_two_archives_with_addresses_beside_the_manifest(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("address", "start"), [(None, ""), (ADDRESS, f"{ADDRESS}releases/v2/")])
+def test_two_folders_are_two_archives_with_their_addresses(tmp_path: Path, address: str | None, start: str) -> None:
     store = DirectoryStore(tmp_path / "cdn")
     folder = make_release_files(tmp_path, "v2")["ctranslate2"].parent
     files = {name: folder / name for name in ("coreml", "ctranslate2")}
-    released = publish_release(store, None, "stable", make_draft("v2"), files, NOON)
+    released = publish_release(store, address, "stable", make_draft("v2"), files, NOON)
     for each in read_manifest(store, released.manifest_key).archives:
-        assert (each.url, each.key) == (each.name, f"releases/v2/{each.name}")
+        assert (each.url, each.key) == (f"{start}{each.name}", f"releases/v2/{each.name}")
         with zipfile.ZipFile(io.BytesIO(store.read(each.key))) as archive:
             assert archive.read("sub/weights.bin") == f"{each.label} v2".encode() * 1000
 
