@@ -144,6 +144,17 @@ def test_two_folders_are_two_archives_with_their_addresses(tmp_path: Path, addre
             assert archive.read("sub/weights.bin") == f"{each.label} v2".encode() * 1000
 
 
+def test_an_archive_more_is_another_release_of_the_same_version(tmp_path: Path) -> None:
+    store, files = DirectoryStore(tmp_path / "cdn"), make_release_files(tmp_path, "v2")
+    whole = make_draft("v2")
+    part = whole.model_copy(update={"archives": whole.archives[1:]})
+    first = publish_release(store, ADDRESS, "stable", part, {"ctranslate2": files["ctranslate2"]}, NOON)
+    second = publish_release(store, ADDRESS, "stable", whole, files, NOON)
+    assert (first.version, second.version) == ("2026.11.21-v2", "2026.11.21-v2.2")
+    assert sorted(latest(store)["models"]) == ["habla", "ios"]
+    assert publish_release(store, ADDRESS, "stable", whole, files, NOON).version == second.version
+
+
 def test_a_release_that_ended_before_the_channel_moved_goes_on_with_its_own_manifest(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "cdn")
     first = publish(store, tmp_path, "v2")
