@@ -329,6 +329,7 @@ def test_an_override_allows_the_release_and_is_in_the_manifest(lake: Lake, tmp_p
     assert gate.is_allowed
     assert gate.reasons[0] == f"Released against the rule by Ana Ruiz on 2026-11-21: {OVERRIDE_TEXT}"
     assert set(signed.against) <= set(gate.reasons)
+    assert signed.verdict == "refuse"
     draft, _ = collect_candidate(lake, gate, make_release_settings(tmp_path), tmp_path / "work")
     assert draft.override is not None
     assert (draft.override.signed_by, draft.override.reason) == ("Ana Ruiz", OVERRIDE_TEXT)
