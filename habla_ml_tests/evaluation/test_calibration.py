@@ -1,8 +1,11 @@
 """A quick look at what `benchmarks/bench_calibration.py` measures with care: does 95 % mean 95 %?"""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
+from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.settings import PromotionSettings
 from habla_ml_tests.testing.simulated_error_counts import (
@@ -14,8 +17,16 @@ from habla_ml_tests.testing.simulated_error_counts import (
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
 TRIALS = 250
-MEASURED = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
-SMALL = MEASURED.model_copy(update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()})
+
+
+@cache
+def measure() -> Comparison:
+    return make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2})
+
+
+@cache
+def shorten() -> Comparison:
+    return measure().model_copy(update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()})
 
 
 @pytest.mark.parametrize("sessions", [5, 16])
@@ -32,7 +43,7 @@ def test_with_equal_models_the_interval_excludes_zero_and_the_rule_fires_no_more
         better += interval.low > 0
         outside += interval.low > 0 or interval.high < 0
         deployed += (
-            decide(make_simulated_comparison(MEASURED, found, sessions), PromotionSettings()).verdict == "deploy"
+            decide(make_simulated_comparison(measure(), found, sessions), PromotionSettings()).verdict == "deploy"
         )
     assert better / TRIALS <= 0.025 + 3 * (0.025 * 0.975 / TRIALS) ** 0.5
     assert outside / TRIALS <= 0.05 + 3 * (0.05 * 0.95 / TRIALS) ** 0.5
@@ -58,7 +69,7 @@ def test_a_planted_halving_of_the_errors_is_released() -> None:
     deployed = 0
     for trial in range(60):
         found = resample_counts(*draw_test_set(ErrorSimulation(), 16, (0.5,), rng), 400, trial)
-        deployed += decide(make_simulated_comparison(MEASURED, found, 16), PromotionSettings()).verdict == "deploy"
+        deployed += decide(make_simulated_comparison(measure(), found, 16), PromotionSettings()).verdict == "deploy"
     assert deployed >= 55
 
 
@@ -87,7 +98,7 @@ def test_a_model_three_points_worse_than_the_release_is_kept_out_and_one_three_p
         rng, released[points] = np.random.default_rng(3), 0
         for trial in range(TRIALS):
             counts = draw_test_set(ErrorSimulation(), 16, make_replacement_rates(points), rng)
-            comparison = make_simulated_comparison(SMALL, resample_counts(*counts, 400, trial), 16, 2, release=1)
+            comparison = make_simulated_comparison(shorten(), resample_counts(*counts, 400, trial), 16, 2, release=1)
             released[points] += decide(comparison, PromotionSettings()).verdict == "deploy"
     assert released[-3.0] / TRIALS <= 0.02 + 3 * (0.02 * 0.98 / TRIALS) ** 0.5
     assert released[3.0] / TRIALS >= 0.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -179,9 +180,11 @@ def check_missing_sessions(comparison: Comparison) -> None:
     assert missing == (None if needed is None else max(1, int(np.ceil(sessions * needed / now)) - sessions))
 
 
-SMALL = make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2}).model_copy(
-    update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()}
-)
+@cache
+def make_small_comparison() -> Comparison:
+    return make_comparison(make_utterances(6, 4), {"base": 0.4, "candidate": 0.2}).model_copy(
+        update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()}
+    )
 
 
 def recompute_verdict(names: Sequence[str], words: np.ndarray, errors: np.ndarray, seed: int) -> str | None:
@@ -215,7 +218,9 @@ def test_the_verdict_follows_from_the_counts() -> None:
         if expected is None:
             continue
         drawn = resample_counts(names, counts, 1500, trial)
-        found = decide(make_simulated_comparison(SMALL, drawn, sessions, 2, release=1), PromotionSettings())
+        found = decide(
+            make_simulated_comparison(make_small_comparison(), drawn, sessions, 2, release=1), PromotionSettings()
+        )
         assert found.verdict == expected, (trial, found.reasons)
         seen.append(expected)
     assert min(seen.count(each) for each in ("refuse", "keep", "collect_more", "deploy")) >= 4, Counter(seen)

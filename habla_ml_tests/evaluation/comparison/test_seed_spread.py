@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,10 @@ from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import PromotionSettings
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
-MEASURED = make_comparison(make_utterances(8, 6), {"base": 0.4, "previous": 0.21, "candidate": 0.2})
+
+@cache
+def measure() -> Comparison:
+    return make_comparison(make_utterances(8, 6), {"base": 0.4, "previous": 0.21, "candidate": 0.2})
 
 
 def spread(*rates: float) -> SeedSpread:
@@ -28,9 +33,9 @@ def with_seeds(*rates: float, base: float = -10.0, previous: float = -0.4) -> Co
         each.model_copy(
             update={"metrics": {"wer": Interval(points[each.role] - 1, points[each.role], points[each.role] + 1)}}
         )
-        for each in MEASURED.changes
+        for each in measure().changes
     ]
-    return MEASURED.model_copy(update={"seeds": spread(*rates), "changes": tuple(changes)})
+    return measure().model_copy(update={"seeds": spread(*rates), "changes": tuple(changes)})
 
 
 def test_the_spread_of_seeds_equals_that_computed_by_hand() -> None:
@@ -81,9 +86,9 @@ def test_seeds_with_equal_results_have_no_spread() -> None:
 
 
 def test_a_version_with_one_seed_has_no_seed_section() -> None:
-    assert describe_seed_spread(MEASURED) == ""
-    assert "seeds" not in render_html(ReportContent(MEASURED, decide(MEASURED, PromotionSettings())))
-    assert "## Seeds" not in render_markdown(ReportContent(MEASURED))
+    assert describe_seed_spread(measure()) == ""
+    assert "seeds" not in render_html(ReportContent(measure(), decide(measure(), PromotionSettings())))
+    assert "## Seeds" not in render_markdown(ReportContent(measure()))
 
 
 def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> None:
@@ -103,8 +108,8 @@ def test_both_forms_of_the_report_name_each_seed_and_the_json_keeps_them() -> No
 
 def test_a_repeat_is_refused() -> None:
     models = [
-        each.model_copy(update={"name": "v2-s2"}) if each.role == "candidate" else each for each in MEASURED.models
+        each.model_copy(update={"name": "v2-s2"}) if each.role == "candidate" else each for each in measure().models
     ]
-    decision = decide(MEASURED.model_copy(update={"models": tuple(models)}), PromotionSettings())
+    decision = decide(measure().model_copy(update={"models": tuple(models)}), PromotionSettings())
     assert decision.verdict == "refuse"
     assert decision.reasons[0].startswith("v2-s2 repeats v2 with another seed")

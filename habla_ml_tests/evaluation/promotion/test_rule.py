@@ -1,3 +1,4 @@
+from functools import cache
 from typing import get_args
 
 import pytest
@@ -19,11 +20,17 @@ from habla_ml.transcription.options import DecodingOptions
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances, simulate_hypotheses
 
 RULE = PromotionSettings()
-MEASURED = make_comparison(
-    make_utterances(8, 6),
-    {"base": 0.4, "previous": 0.25, "candidate": 0.2},
-    {"base": 0.1, "previous": 0.1, "candidate": 0.1},
-)
+
+
+@cache
+def measure() -> Comparison:
+    return make_comparison(
+        make_utterances(8, 6),
+        {"base": 0.4, "previous": 0.25, "candidate": 0.2},
+        {"base": 0.1, "previous": 0.1, "candidate": 0.1},
+    )
+
+
 UNHARMED = {"deletions": Interval(-1, 0, 1), "insertions": Interval(-1, 0, 1)}
 
 
@@ -59,8 +66,8 @@ def make_rule_comparison(
                 superiority=Superiority(probability=probability, standard_error_points=1.5, effective_units=sessions),
             )
         )
-    test = MEASURED.test.model_copy(update={"sessions": sessions})
-    return MEASURED.model_copy(update={"changes": tuple(changes), "test": test})
+    test = measure().test.model_copy(update={"sessions": sessions})
+    return measure().model_copy(update={"changes": tuple(changes), "test": test})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def test_each_bound_gives_its_verdict_and_reason(comparison: Comparison, verdict
 
 
 def test_a_clear_gain_measured_on_speech_is_deployed() -> None:
-    assert decide(MEASURED, RULE).verdict == "deploy"
+    assert decide(measure(), RULE).verdict == "deploy"
 
 
 def test_the_base_model_as_candidate_is_refused() -> None:
@@ -165,7 +172,7 @@ def test_a_candidate_without_a_measured_difference_to_the_base_is_refused() -> N
 
 
 def test_a_format_at_its_bound_is_released_and_one_above_it_is_left_out() -> None:
-    served = MEASURED.models[-1]
+    served = measure().models[-1]
     scores = [
         FormatScore(
             format="coreml",
@@ -189,7 +196,7 @@ def test_a_format_at_its_bound_is_released_and_one_above_it_is_left_out() -> Non
         for at, low in enumerate((RULE.format_loss_points, RULE.format_loss_points + 0.1))
     ]
     formats = FormatScores(clips=40, test_clips=48, scores=tuple(scores))
-    decision = decide(MEASURED.model_copy(update={"formats": formats}), RULE)
+    decision = decide(measure().model_copy(update={"formats": formats}), RULE)
     assert decision.verdict == "deploy"
     assert [each.artefact for each in decision.withheld] == ["1" * 64]
 
@@ -268,7 +275,7 @@ QUIET = SliceChange(
             "The conversion changed the output",
         ),
         (
-            MEASURED.model_copy(update={"method": MEASURED.method.model_copy(update={"scorer": "scorer-0"})}),
+            measure().model_copy(update={"method": measure().method.model_copy(update={"scorer": "scorer-0"})}),
             "scorer-0",
         ),
     ],
@@ -383,10 +390,10 @@ def test_a_rate_that_is_too_good_to_be_true_is_an_alarm_and_is_refused() -> None
     assert decision.alarms == decision.reasons[:1]
     assert "makes no error in 384 words" in decision.alarms[0]
     difference = AnnotatorDifference(wer=0.3, low=0.28, high=0.4, segments=40)
-    below = MEASURED.model_copy(update={"annotators": difference})
+    below = measure().model_copy(update={"annotators": difference})
     decision = decide(below, RULE)
     assert decision.verdict == "refuse"
     assert "below the lower end (28.0\u00a0%) of the 30.0\u00a0% in which two people differ" in decision.alarms[0]
-    above = MEASURED.model_copy(update={"annotators": difference.model_copy(update={"low": 0.05})})
+    above = measure().model_copy(update={"annotators": difference.model_copy(update={"low": 0.05})})
     assert decide(above, RULE).verdict == "deploy"
     assert decide(above, RULE).alarms == ()

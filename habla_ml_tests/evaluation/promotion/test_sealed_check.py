@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,12 @@ from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
-OPEN = make_comparison(make_utterances(10, 12), {"base": 0.4, "previous": 0.25, "candidate": 0.15})
+
+@cache
+def compare_open() -> Comparison:
+    return make_comparison(make_utterances(10, 12), {"base": 0.4, "previous": 0.25, "candidate": 0.15})
+
+
 SEALED_SPEECH = make_utterances(6, 12, seed=9)
 
 
@@ -29,11 +36,11 @@ def with_points(result: SealedResult, points: Interval) -> SealedResult:
 
 
 def test_without_a_result_nothing_is_said() -> None:
-    assert judge_sealed(None, OPEN).sentences == ()
+    assert judge_sealed(None, compare_open()).sentences == ()
 
 
 def test_equal_results_are_reported_apart_and_agree() -> None:
-    found = judge_sealed(sealed(0.4, 0.25, 0.15), OPEN)
+    found = judge_sealed(sealed(0.4, 0.25, 0.15), compare_open())
     assert (found.objections, found.warnings) == ((), ())
     rates, *agreements = found.notes
     assert "words of 6 sealed sessions" in rates
@@ -50,7 +57,7 @@ def test_equal_results_are_reported_apart_and_agree() -> None:
 
 
 def test_a_smaller_gain_than_on_the_test_set_is_a_warning_and_no_objection() -> None:
-    found = judge_sealed(sealed(0.4, 0.25, 0.25), OPEN)
+    found = judge_sealed(sealed(0.4, 0.25, 0.25), compare_open())
     assert found.objections == ()
     assert len(found.warnings) == 2
     assert found.warnings[0].startswith("Open and sealed sessions disagree beyond noise: against base it changes by ")
@@ -58,25 +65,25 @@ def test_a_smaller_gain_than_on_the_test_set_is_a_warning_and_no_objection() -> 
 
 
 def test_a_version_that_is_worse_on_sealed_speech_is_not_released() -> None:
-    found = judge_sealed(sealed(0.4, 0.15, 0.3), OPEN)
+    found = judge_sealed(sealed(0.4, 0.15, 0.3), compare_open())
     (objection,) = found.objections
     assert objection.startswith("On the sealed sessions it is significantly worse than v1: +")
     assert found.sentences[0] == objection
 
 
 def test_a_loss_within_noise_is_no_objection() -> None:
-    found = judge_sealed(with_points(sealed(0.4, 0.25, 0.15), Interval(-0.1, 3.0, 6.0)), OPEN)
+    found = judge_sealed(with_points(sealed(0.4, 0.25, 0.15), Interval(-0.1, 3.0, 6.0)), compare_open())
     assert found.objections == ()
-    found = judge_sealed(with_points(sealed(0.4, 0.25, 0.15), Interval(0.1, 3.0, 6.0)), OPEN)
+    found = judge_sealed(with_points(sealed(0.4, 0.25, 0.15), Interval(0.1, 3.0, 6.0)), compare_open())
     assert len(found.objections) == 2
 
 
 def test_a_result_of_other_files_is_named() -> None:
     models = [
         each.model_copy(update={"artefact_digest": "f" * 64}) if each.role == "candidate" else each
-        for each in OPEN.models
+        for each in compare_open().models
     ]
-    other: Comparison = OPEN.model_copy(update={"models": tuple(models)})
+    other: Comparison = compare_open().model_copy(update={"models": tuple(models)})
     found = judge_sealed(sealed(0.4, 0.25, 0.15), other)
     assert "decoded with other files of v2" in found.warnings[0]
 
@@ -98,9 +105,9 @@ def test_the_interval_of_the_difference_of_two_independent_estimates_covers_it()
 
 
 def test_the_report_shows_the_sealed_sessions_apart_once_they_were_decoded() -> None:
-    contradicted = ReportContent(OPEN, sealed=sealed(0.4, 0.15, 0.3))
+    contradicted = ReportContent(compare_open(), sealed=sealed(0.4, 0.15, 0.3))
     for shown in (render_html(contradicted), render_markdown(contradicted)):
         assert "On the sealed sessions it is significantly worse than v1" in shown
         assert "Sealed sessions" in shown
-    for shown in (render_html(ReportContent(OPEN)), render_markdown(ReportContent(OPEN))):
+    for shown in (render_html(ReportContent(compare_open())), render_markdown(ReportContent(compare_open()))):
         assert "ealed sessions" not in shown
