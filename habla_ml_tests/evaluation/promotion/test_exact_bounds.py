@@ -10,17 +10,17 @@ from habla_ml.evaluation.promotion.plausibility import list_alarms
 from habla_ml.evaluation.promotion.replacement import count_missing_sessions, explain_keeping
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.scoring.statistics import Interval
-from habla_ml_tests.evaluation.promotion.test_rule import MEASURED, RULE, make_harmed_comparison, make_rule_comparison
+from habla_ml_tests.evaluation.promotion.test_rule import RULE, make_harmed_comparison, make_rule_comparison, measure
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
 
 def test_a_rate_at_the_lower_end_of_the_difference_of_people_is_no_alarm() -> None:
-    candidate = MEASURED.model("candidate")
+    candidate = measure().model("candidate")
     assert candidate is not None
     assert candidate.wer.value is not None
     for low, count in ((candidate.wer.value, 0), (candidate.wer.value + 0.001, 1), (None, 0)):
         difference = AnnotatorDifference(wer=0.5, low=low, high=0.6, segments=40)
-        alarms = list(list_alarms(MEASURED.model_copy(update={"annotators": difference})))
+        alarms = list(list_alarms(measure().model_copy(update={"annotators": difference})))
         assert len(alarms) == count
         assert all(f"is {100 * candidate.wer.value:.1f}\u00a0%, below the lower end" in each for each in alarms)
 
