@@ -256,6 +256,7 @@ def test_the_child_has_limits_of_memory_and_processor_time(decoder: AudioDecoder
     assert limits_by_name["Max core file size"][0] == "0"
 
 
+@pytest.mark.slow
 def test_a_file_above_the_memory_limit_is_refused_and_the_decoder_still_works() -> None:
     with AudioDecoder() as decoder:
         with pytest.raises(InputError, match=r"memory|cannot be decoded|damaged"):

@@ -44,6 +44,7 @@ def read_status(deployment: DatasetDeployment) -> list[tuple[str, str]]:
     return [(each.health, each.found) for each in describe_hub_datasets(inputs)]
 
 
+@pytest.mark.slow
 def test_the_commands_push_and_erase_and_exit_with_1_while_the_hub_has_the_voice(
     deployment: DatasetDeployment, command: CommandInProcess
 ) -> None:

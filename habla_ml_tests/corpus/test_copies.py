@@ -220,6 +220,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS, st.sampled_from([("audio_sha256",), ("audio_sha256", "session_id")]))
 def test_the_first_row_of_each_sound_gets_the_newest_text(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
     rows = [{**row, "segment_id": f"{at:02}", "position": at} for at, row in enumerate(rows)]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from habla_ml.annotation.sources import collect_events
 from habla_ml.corpus.build import build_day
 from habla_ml.corpus.snapshot import Snapshot, read_utterances
@@ -59,6 +61,7 @@ def publish_corpus(workspace: HablaWorkspace, lake: Lake) -> Snapshot:
     return make_snapshot(lake, workspace.settings, workspace.conventions)
 
 
+@pytest.mark.slow
 def test_a_run_after_a_kill_at_any_write_publishes_the_same_snapshot(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "calm")
     for number in range(3):

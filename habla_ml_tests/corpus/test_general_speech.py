@@ -85,6 +85,7 @@ def test_general_speech_excludes_audio_with_withdrawn_consent(tmp_path: Path) ->
         read_speech(tmp_path, source, erased={first, second})
 
 
+@pytest.mark.slow
 def test_general_speech_changes_neither_the_lake_nor_the_corpus(tmp_path: Path) -> None:
     source = write_common_voice(tmp_path / "cv", [make_common_voice_row(number) for number in range(3)])
     workspace = make_workspace(

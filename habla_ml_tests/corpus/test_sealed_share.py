@@ -163,6 +163,7 @@ def test_no_comparison_reads_sealed_speech_from_the_test_set_a_day_or_a_table(tm
     assert {each.segment_id for each in exclude_sealed(lake, everything)} == {"test-0", "test-1"}
 
 
+@pytest.mark.slow
 def test_only_the_release_reads_sealed_utterances() -> None:
     package = Path(habla_ml.__file__).parent
     readers = {

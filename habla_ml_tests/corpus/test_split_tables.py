@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ segments = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(segments, segments, st.sets(st.sampled_from(["16s1/1", "16s2/3", "17s3/2"]))), min_size=2, max_size=3

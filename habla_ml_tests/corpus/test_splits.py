@@ -181,6 +181,7 @@ changes = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(changes)
 @settings(max_examples=12)
 def test_no_sequence_of_additions_and_corrections_moves_a_group_or_audio_to_another_split(

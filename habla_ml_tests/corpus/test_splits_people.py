@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -161,6 +162,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps)
 @hypothesis_settings(max_examples=12)
 def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpora: list[Any]) -> None:

@@ -34,6 +34,7 @@ def correct_one_transcript(deployment: DagsterDeployment) -> str:
     return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:]}"
 
 
+@pytest.mark.slow
 def test_new_recordings_are_requested_once(deployment):
     assert days(deployment.tick("new_recordings")) == [MONDAY, TUESDAY]
     assert deployment.run("ingest_day", MONDAY).success
@@ -117,6 +118,7 @@ def evaluate_quarterly_schedule(
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
 
 
+@pytest.mark.slow
 def test_the_quarterly_schedule_requests_a_version_unless_the_corpus_is_empty(deployment):
     with dg.instance_for_test() as instance:  # Schedules need an instance on disk.
         assert evaluate_quarterly_schedule(deployment, instance) == dg.SkipReason("the corpus is empty")

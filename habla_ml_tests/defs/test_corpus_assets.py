@@ -40,6 +40,7 @@ def test_machine_text_never_enters_the_corpus(ingested):
     assert found["annotated"] == found["corrected"] + found["confirmed"] + found["unusable"]
 
 
+@pytest.mark.slow
 def test_splits_are_disjoint_by_session_and_the_same_corpus_gives_the_same_snapshot(ingested):
     assert ingested.materialize("splits").success
     assert ingested.materialize("splits").success

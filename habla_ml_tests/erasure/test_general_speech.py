@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from habla_ml.audio import pcm_sha256
 from habla_ml.consent.tombstones import add_tombstones
 from habla_ml.evaluation.comparison.test_speech import load_test_speech
@@ -17,6 +19,7 @@ from habla_ml_tests.testing.habla_sessions import make_noise, write_wav
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "demo-full.yaml"
 
 
+@pytest.mark.slow
 def test_a_withdrawn_voice_is_left_out_of_general_speech(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     path = write_speech_table(tmp_path / "t", [("a.wav", "Buenos días."), ("b.wav", "Adiós.")])

@@ -97,6 +97,7 @@ def test_the_next_snapshot_has_the_other_voices_only(deployment: DatasetDeployme
     assert count_traces(deployment, others) >= 4
 
 
+@pytest.mark.slow
 def test_an_earlier_snapshot_without_the_voice_keeps_its_tag_and_a_later_one_goes(
     deployment: DatasetDeployment,
 ) -> None:

@@ -67,6 +67,7 @@ def test_faster_whisper_runs_it_from_its_path_alone(artefact: Path, tmp_path: Pa
     assert detected in LANGUAGES
 
 
+@pytest.mark.slow
 def test_the_demo_base_model_runs_from_its_path_alone(tmp_path: Path) -> None:
     lines: list[str] = []
     folder = export_checkpoint(CTRANSLATE2, BASE_MODEL, tmp_path / "base", progress=lines.append).path
@@ -74,6 +75,7 @@ def test_the_demo_base_model_runs_from_its_path_alone(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == ["prepare", "prepare", "ctranslate2"]
 
 
+@pytest.mark.slow
 def test_it_computes_what_the_checkpoint_computes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     import ctranslate2
     import torch

@@ -108,6 +108,7 @@ def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(padde
     assert states @ embedding[50256].astype(np.float64) == pytest.approx(-30, abs=1)
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_bytes(
     tiny: ConvertedModel, loadable_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_the_file_computes_what_the_checkpoint_computes(padded: ConvertedModel) 
     assert 0 < parity["padding_probability"] < 1e-6
 
 
+@pytest.mark.slow
 def test_a_type_in_which_the_model_computes_something_else_is_refused(tmp_path: Path) -> None:
     checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", ffn_dim=256)
     with pytest.raises(ExportError, match=r"in q5_1: The logits are at 3\d\.\d dB; at least 34 .* to a larger type"):

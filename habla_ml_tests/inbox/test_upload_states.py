@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -121,6 +122,7 @@ class Uploads(RuleBasedStateMachine):
             assert rows[key].clip_id == derive_clip_id(key[0], clip_id)
 
 
+@pytest.mark.slow
 def test_uploads_in_any_order_hold_what_was_acknowledged_and_nothing_else(
     make_service_section: Callable[[], dict[str, str]],
 ) -> None:

@@ -59,6 +59,7 @@ def attempt_all(moves: list[Callable[[], object]]) -> list[HablaError | None]:
         return list(pool.map(attempt, moves))
 
 
+@pytest.mark.slow
 def test_two_releases_and_a_rollback_at_once_leave_a_whole_channel(
     new_store: Callable[[], Store], tmp_path: Path
 ) -> None:

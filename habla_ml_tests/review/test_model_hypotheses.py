@@ -29,6 +29,7 @@ def test_disagreement_is_a_share_of_the_words_of_the_longer_text():
     assert _compute_disagreements(first, second) == [2 / 6, 0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_text_of_habla(
     lake, store, settings, tmp_path, artefact
 ):

@@ -57,6 +57,7 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.slow
 def test_workers_count_together_in_metrics(server: ServeProcess) -> None:
     before = read_total(server, "/readyz")
     for _ in range(30):

@@ -33,6 +33,7 @@ def write_random_checkpoint(recipe: Recipe, folder: Path, seed: int) -> dict[str
     return {name: weights.clone() for name, weights in whole.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, LORA], ids=["full", "lora"])
 def test_the_average_has_the_mean_of_each_weight_also_of_merged_adapters(
     recipe: Recipe, tmp_path: Path, changes: dict[str, Any]

@@ -174,6 +174,7 @@ def _read_in_process(clips: ClipStore, order: list[int], answers: multiprocessin
     answers.put(digest(clips, order))
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_shards_and_one_may_die(
     open_lake: Callable[[], Lake], targets: TargetEncoder, tmp_path: Path
 ) -> None:

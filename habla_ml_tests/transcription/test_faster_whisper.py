@@ -87,6 +87,7 @@ def test_features_equal_those_of_the_padded_window(artefact: Path, n_samples: in
         np.testing.assert_allclose(compute_window_features(model, audio), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [FasterWhisper, FasterWhisperBatched])
 def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
     base_artefact: Path, sentences: list[Utterance], engine: type[FasterWhisper | FasterWhisperBatched]

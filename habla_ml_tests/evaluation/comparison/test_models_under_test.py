@@ -87,6 +87,7 @@ def list_previous_releases(lake: Lake, cdn: DirectoryStore, version: str, settin
     return [each.name for each in found][1:-1]
 
 
+@pytest.mark.slow
 def test_a_version_is_compared_with_what_is_current_on_the_channel(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v3", "v3-s2", "v4"):
         make_version(lake, version, settings)
@@ -99,6 +100,7 @@ def test_a_version_is_compared_with_what_is_current_on_the_channel(lake, cdn, se
     assert list_previous_releases(lake, cdn, "v3-s2", settings) == ["v1"]
 
 
+@pytest.mark.slow
 def test_after_a_rollback_a_version_is_compared_with_the_release_that_is_current_again(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v3"):
         make_version(lake, version, settings)

@@ -101,6 +101,7 @@ def test_an_empty_lake_gives_the_advice_to_collect_more(lake: Lake, settings: Se
     assert (found.verdict, found.inputs.base_wer, found.inputs.hours) == ("collect_more", None, 0)
 
 
+@pytest.mark.slow
 def test_without_a_version_the_base_decodes_the_test_set_once(lake: Lake, settings: Settings) -> None:
     snapshot = publish_snapshot(
         lake, [TrainingClipSpec(f"segment-{at:03}", "test", TEXTS[at % 4], 1.0) for at in range(4)]

@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from habla_ml.export.coreml.quantisation import COREML_QUANTISATIONS
 from habla_ml.export.coreml.verify import verify_coreml
 from habla_ml.export.programs.parity import find_parity_problems
 from habla_ml_tests.export.coreml.conftest import ConvertedCheckpoint
 from habla_ml_tests.testing.export_checkpoint import ignore_progress
+
+pytestmark = pytest.mark.slow
 
 FLOAT16 = COREML_QUANTISATIONS["float16"].bounds
 

@@ -140,6 +140,7 @@ def test_a_form_is_accepted_from_a_page_of_the_service_only(
     assert is_home(client) is not is_accepted
 
 
+@pytest.mark.slow
 def test_attempts_to_guess_a_password_are_slowed_down(tmp_path: Path) -> None:
     state = ServiceState(
         write_settings(tmp_path, service={"public_url": PUBLIC}), lambda: datetime(2026, 11, 29, 8, tzinfo=UTC)
