@@ -21,8 +21,8 @@ demo: $(READY)  ## synthesise a classroom, train, measure, release, twice
 dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or on PROFILE=local; all end together
 	@exec $(BIN)/habla-ml dev --profile $(PROFILE)
 
-test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; three processes on two cores, since many cases wait
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; four processes on two cores, since many cases wait
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-core: $(DEV_READY)  ## all but the slow cases
 	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
