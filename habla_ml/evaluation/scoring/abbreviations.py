@@ -148,13 +148,14 @@ CENTS: Final = {"€": "céntimos|céntimo", "$": "centavos|centavo", "£": "pen
 _HALVED_NOUNS: Final = (
     "millones|millón horas|hora años|año meses|mes días|día semanas|semana minutos|minuto kilómetros|kilómetro "
     "metros|metro centímetros|centímetro litros|litro kilos|kilo gramos|gramo toneladas|tonelada euros|euro "
-    "puntos|punto grados|grado vueltas|vuelta veces|vez páginas|página"
+    "libras|libra puntos|punto grados|grado vueltas|vuelta veces|vez páginas|página"
 )
 NOUNS_WITH_HALVES: Final = {form: forms for forms in _HALVED_NOUNS.split() for form in forms.split("|")}
 """Nouns of "dos kilos y medio" for 2,5 kilos, with their singular and plural."""
 FEMININE_NOUNS: Final = frozenset(
-    ["horas", "hora", "semanas", "semana", "toneladas", "tonelada", "vueltas", "veces", "páginas", "libras", "libra"]
+    ["horas", "semanas", "toneladas", "vueltas", "veces", "páginas", "libras", "hectáreas", "kilocalorías"]
 )
+"""Plurals of the nouns of "dos horas y media"."""
 
 
 FORMS_BY_WORD: Final = frozenset([*ABBREVIATIONS, *UNITS, *UNITS_AFTER_DIGITS, *SPELLED_WORDS])

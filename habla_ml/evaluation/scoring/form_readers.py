@@ -24,7 +24,7 @@ from habla_ml.evaluation.scoring.quantities import (
     read_number,
     singular_first,
 )
-from habla_ml.evaluation.scoring.readings import Reading, Span, Spans, parse_words
+from habla_ml.evaluation.scoring.readings import Reading, Span, Spans, Word, parse_words
 from habla_ml.evaluation.scoring.spanish_numerals import (
     SPELLED_WORDS,
     Gender,
@@ -79,7 +79,7 @@ def _split_number(text: str) -> tuple[str, str]:
     return text.removesuffix(suffix), suffix.lower()
 
 
-_DENOMINATORS: Final = {2: "medios|medio|medias|media", 3: "tercios|tercio"}
+_DENOMINATORS: Final = {2: "medios|medio|medias|media", 3: "tercios|tercio|terceras|tercera"}
 _DIVIDED: Final = "entre; partido por; dividido entre; dividido por; partido entre"
 
 
@@ -88,17 +88,12 @@ def read_fraction(match: re.Match[str]) -> Spans:
     over, under = (int(each) for each in match[0].split("/"))
     one, other = spell_cardinal(over), spell_digits(match[0].split("/")[1])[0]
     readings: list[Reading] = [] if over < under else [(*one, *other)]
-    if under in _DENOMINATORS:
-        readings.append((*one, *parse_words(_DENOMINATORS[under])))
-    elif 4 <= under <= 10:
-        (ordinal,) = spell_ordinal(under)[0]
-        forms = [form for form in ordinal if form.endswith("o")]
-        feminine = [form[:-1] + "a" for form in forms]
-        readings.append((*one, tuple([form + "s" for form in forms + feminine] + forms + feminine)))
-    elif 11 <= under <= 99:
-        (*_, last) = spell_cardinal(under)
-        stem = "".join(word[0] for word in spell_cardinal(under)[:-1]) + last[0]
-        readings.append((*one, (stem + "avos", stem + "avo")))
+    if (parts := _spell_parts(under)) is not None:
+        readings.append((*one, parts))
+        if under > 2:
+            readings.append((*one, parts, ("partes", "parte")))
+        if over == 1:
+            readings.append((parts,))
     readings.append((*one, *other))
     readings += [(*one, *joint, *other) for joint in parse_readings(f"{_DIVIDED}; barra; de; del; a; o")]
     if (over, under) == (1, 2):
@@ -107,6 +102,25 @@ def read_fraction(match: re.Match[str]) -> Spans:
         (month,) = read_date(f"{over}/{under}/2000")[0][:1]
         readings.append(month[:-3])  # without "de dos mil"
     return (tuple(dict.fromkeys(readings)),)
+
+
+def _spell_parts(under: int) -> Word | None:
+    """Return the forms of a denominator: cuartos, décimas, onceavos, treintavos, noventainueveavos; None without one."""
+    if under in _DENOMINATORS:
+        return parse_words(_DENOMINATORS[under])[0]
+    if 4 <= under <= 10 or under in (100, 1000):
+        (ordinal,) = spell_ordinal(under)[0]
+        forms = [form for form in ordinal if form.endswith("o")]
+        feminine = [form[:-1] + "a" for form in forms]
+        return tuple([form + "s" for form in forms + feminine] + forms + feminine)
+    if not 11 <= under <= 99:
+        return None
+    words = [word[0] for word in spell_cardinal(under)]
+    stems = [joint.join((words[0], words[-1])) for joint in "iy"] if len(words) == 3 else words
+    # The last vowel of treinta and veintiuno is dropped, that of dieciocho may be.
+    cut = [re.sub("[ao]$", "", stem) for stem in stems if re.search("(?:a|uno|ocho)$", stem)]
+    stems = stems + cut if words[-1].endswith("ocho") else cut or stems
+    return tuple(stem + suffix for suffix in ("avos", "avo") for stem in stems)
 
 
 def read_score(match: re.Match[str]) -> Spans:

@@ -15,7 +15,13 @@ from habla_ml.evaluation.scoring.abbreviations import (
     parse_readings,
 )
 from habla_ml.evaluation.scoring.readings import Reading, Span, Spans, parse_words
-from habla_ml.evaluation.scoring.spanish_numerals import spell_cardinal, spell_decimal, spell_digits, spell_ordinal
+from habla_ml.evaluation.scoring.spanish_numerals import (
+    MILLIONS,
+    spell_cardinal,
+    spell_decimal,
+    spell_digits,
+    spell_ordinal,
+)
 
 ORDINAL_CONTEXT: Final = re.compile(
     r"(?:siglo|siglos|capítulo|tema|acto|tomo|título|libro|lección|curso|s\.)(?:\s+[XVI]+\s+[yao])?\s*$", re.I
@@ -24,10 +30,15 @@ ORDINAL_CONTEXT: Final = re.compile(
 
 def read_number(match: re.Match[str]) -> Spans:
     """Return the readings of a number with any points and commas; "capítulo 5" may be the fifth."""
-    readings = _read_quantity(match[0])
+    readings = _add_preposition(_read_quantity(match[0]))
     if len(match[0]) < 3 and match[0].strip("0") and ORDINAL_CONTEXT.search(match.string[: match.start()]):
         return (tuple(dict.fromkeys((*readings, *spell_ordinal(int(match[0]))))),)
     return (readings,)
+
+
+def _add_preposition(readings: Span) -> Span:
+    """Return the readings, after a million also with the "de" of its noun: "dos millones de euros" for 2.000.000 €."""
+    return (*readings, *((*each, ("de",)) for each in readings if each[-1][0] in MILLIONS))
 
 
 def _read_quantity(text: str) -> Span:
@@ -71,7 +82,7 @@ def read_grouped(match: re.Match[str]) -> Spans:
     together = spell_decimal(digits, fraction) if fraction else spell_digits(digits)[:1]
     if _is_telephone(groups):
         return ((apart, *together, *spell_digits(digits)[1:]),)
-    return ((*together, (*apart, ("coma",), *spell_digits(fraction)[0]) if fraction else apart),)
+    return ((*_add_preposition(together), (*apart, ("coma",), *spell_digits(fraction)[0]) if fraction else apart),)
 
 
 def _spell_apart(groups: list[str]) -> Reading:
@@ -89,8 +100,10 @@ def read_money(match: re.Match[str]) -> Spans:
     amount = re.sub(r"[^\d.,]", "", text)
     currency = parse_words(CURRENCIES[sign])
     if re.search(r"\d\s+\d", text):
-        return tuple(tuple((*each, *currency) for each in span) for span in (_read_quantity(amount),))
-    readings = [(*each, *singular_first(currency, amount)) for each in _read_quantity(amount)]
+        return (tuple((*each, *currency) for each in _add_preposition(_read_quantity(amount))),)
+    readings = [(*each, *singular_first(currency, amount)) for each in _add_preposition(_read_quantity(amount))]
+    if found := re.fullmatch(r"(\d+)[.,]50?", amount):
+        readings += _list_halves(int(found[1]), currency)
     if found := re.fullmatch(r"(.*)[.,](\d\d)", amount):
         whole, cents = _read_quantity(found[1])[0] if found[1] else (), spell_cardinal(int(found[2]))
         named = parse_words(CENTS[sign])
@@ -117,9 +130,12 @@ def read_metres(match: re.Match[str]) -> Spans:
     whole, cents = re.split("[.,]", amount)
     unit = parse_words("metro|metros" if whole == "1" else "metros|metro")
     halves = read_half(match)[0] if cents == "50" else ()
+    centimetres = parse_words("centímetros|centímetro")
     readings = [*((*each, *parse_words("metros|metro")) for each in _read_quantity(amount)), *halves]
     for hundredths in (spell_cardinal(int(cents)), *spell_digits(cents)[:1]):
-        readings += _join_parts(spell_cardinal(int(whole)), unit, hundredths, parse_words("centímetros|centímetro"))
+        readings += _join_parts(spell_cardinal(int(whole)), unit, hundredths, centimetres)
+    if not whole.strip("0"):
+        readings.append((*spell_cardinal(int(cents)), *centimetres))
     return (tuple(dict.fromkeys(readings)),)
 
 
@@ -132,15 +148,24 @@ def singular_first(words: Reading, amount: str) -> Reading:
 
 def read_half(match: re.Match[str]) -> Spans:
     """Return the readings of "2,5 millones", "3,5 kg" and "2½ kilos": with a comma, and "dos millones y medio"."""
-    key = match[0].lstrip("0123456789.,½ \u00a0\t\n").lower()
+    key = match[0].lstrip("0123456789.,½/ \u00a0\t\n").lower()
     amount = match[0][: -len(key)].strip()
-    quantities = () if "½" in amount else _read_quantity(amount)
+    quantities = _read_quantity(amount) if re.fullmatch(r"[\d.,]+", amount) else ()
     nouns = parse_readings((UNITS | UNITS_AFTER_DIGITS | NOUNS_WITH_HALVES)[key])
-    whole = spell_cardinal(int(re.split(r"[.,½\s]", amount)[0]))
-    half = "media" if nouns[0][0][0] in FEMININE_NOUNS else "medio"
+    whole = int(re.split(r"[.,½\s]", amount)[0])
     readings = [(*number, *words) for words in nouns for number in quantities]
-    readings += [(*whole, *words, ("y",), (half,)) for words in nouns]
-    readings += [(*whole, ("y",), (half,), *words) for words in nouns]
+    readings += [reading for words in nouns for reading in _list_halves(whole, words)]
     if key in ("millones", "millón"):
-        readings.append((*whole, *nouns[0], *spell_cardinal(500_000)))
+        readings.append((*spell_cardinal(whole), *nouns[0], *spell_cardinal(500_000)))
     return (tuple(dict.fromkeys(readings)),)
+
+
+def _list_halves(whole: int, noun: Reading) -> list[Reading]:
+    """Return "dos kilos y medio" and "dos y medio kilos"; of one also "kilo y medio", of none "medio kilo"."""
+    half: Reading = (("media" if noun[0][0] in FEMININE_NOUNS else "medio",),)
+    noun = singular_first(noun, "1" if whole < 2 else "")
+    if whole == 0:
+        return [(*half, *noun)]
+    number, y = spell_cardinal(whole), ("y",)
+    readings = [(*number, *noun, y, *half), (*number, y, *half, *noun)]
+    return [*readings, (*noun, y, *half)] if whole == 1 else readings

@@ -17,9 +17,16 @@ _APOSTROPHE: Final = "'’ʼ´′"
 _SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SUPERSCRIPT: Final = "[⁰¹²³⁴-⁹]"
 
+
+def _spell_minutes(match: re.Match[str]) -> str:
+    """Return 5'30" in words; after an opening quotation mark the last sign is the closing one."""
+    is_quoted = match[0].endswith('"') and match.string.count('"', 0, match.start()) % 2
+    return match[0] if is_quoted else f"{match[1]} minutos {match[2]} segundos"
+
+
 _Replacement = str | Callable[[re.Match[str]], str]
 _REWRITES: Final[tuple[tuple[re.Pattern[str], _Replacement], ...]] = (
-    (re.compile(rf"(\d+)[{_APOSTROPHE}]\s?(\d{{1,2}})(?:''|[\"”″])"), r"\1 minutos \2 segundos"),
+    (re.compile(rf"(\d+)[{_APOSTROPHE}]\s?(\d{{1,2}})(?:''|[\"”″])"), _spell_minutes),
     (re.compile(rf"(?<=\d)[{_APOSTROPHE}](?=\d{{1,2}}\b)"), ","),  # 7'5
     (re.compile(rf"(?<=\d)[{_APOSTROPHE}]s\b"), ""),  # los años 90's
     (INVISIBLE, ""),

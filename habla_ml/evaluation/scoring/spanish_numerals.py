@@ -23,7 +23,7 @@ _LONGEST_FREE_GROUPING: Final = 6
 _LONG_GROUPINGS: Final = ((3, 2, 2, 2), (3, 3, 3), (2, 3, 2, 2), (1, 2, 2, 2, 2))
 """Further groupings of longer digit strings, as telephone numbers are read."""
 
-_MILLIONS: Final = frozenset({"millón", "millones", "billón", "billones"})
+MILLIONS: Final = frozenset({"millón", "millones", "billón", "billones"})
 _SHORT_ONE: Final = {"uno": "un", "veintiuno": "veintiún"}
 
 
@@ -33,7 +33,7 @@ def spell_cardinal(number: int) -> Reading:
     from num2words import num2words
 
     words = str(num2words(number, lang="es")).split()
-    millions = max((at for at, word in enumerate(words) if word in _MILLIONS), default=-1)
+    millions = max((at for at, word in enumerate(words) if word in MILLIONS), default=-1)
     return tuple(
         _inflect(word, words[at + 1] if at + 1 < len(words) else "", is_masculine=at < millions)
         for at, word in enumerate(words)
@@ -43,7 +43,7 @@ def spell_cardinal(number: int) -> Reading:
 def _inflect(word: str, after: str, is_masculine: bool) -> Word:
     if word in _SHORT_ONE:
         short, feminine = _SHORT_ONE[word], word.removesuffix("o") + "a"
-        if is_masculine or after in _MILLIONS:
+        if is_masculine or after in MILLIONS:
             return (short,)
         return (short, feminine) if after == "mil" else (word, short, feminine)
     if word.endswith("cientos") or word == "quinientos":
@@ -94,11 +94,17 @@ def _list_groupings(length: int) -> tuple[tuple[int, ...], ...]:
 
 
 def spell_decimal(whole: str, fraction: str) -> Span:
-    """Return the readings of a decimal number, with a word for the point and without it (a list: "1,2")."""
+    """Return the readings of a decimal number, with a word for the point and without it (a list: "1,2").
+
+    2,5 is read "dos y medio" too, and 0,5 "medio".
+    """
     wholes, fractions = spell_digits(whole)[:2], spell_digits(fraction)[:4]
     point: Word = ("coma", "punto", "con")
     readings = [(*one, point, *other) for one in wholes for other in fractions]
-    return (*readings, *((*one, *other) for one in wholes[:1] for other in fractions))
+    readings += [(*one, *other) for one in wholes[:1] for other in fractions]
+    if fraction == "5":
+        readings.append((*wholes[0], ("y",), ("medio", "media")) if whole.strip("0") else (("medio", "media"),))
+    return tuple(readings)
 
 
 _ONES: Final = (
