@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 
 import dagster as dg
 
+from habla_ml.defs.presentation import format_figure
+
 if TYPE_CHECKING:
     from habla_ml.evaluation.scoring.statistics import Interval
 
@@ -36,8 +38,8 @@ def plot_line(points: Sequence[tuple[float, float]], x_label: str, title: str) -
     first, last = (shown[0][0], shown[-1][0]) if shown else (0.0, 0.0)
     places = [(_place(x, first, last, _LEFT, _RIGHT), _place(y, 0, highest, _BOTTOM, _TOP)) for x, y in shown]
     path = "M" + "L".join(f"{x} {y}" for x, y in places) if places else ""
-    axis = [(_LEFT, f"{first:.3g}"), (_RIGHT - 60, f"{x_label} {last:.4g}")]
-    return _draw(title, _stroke(path, _DATA), [(2, _TOP + 4, f"{highest:.3g}"), (2, _BOTTOM, "0"), *_below(axis)])
+    axis = [(_LEFT, format_figure(first)), (_RIGHT - 60, f"{x_label} {format_figure(last)}")]
+    return _draw(title, _stroke(path, _DATA), [(2, _TOP + 4, format_figure(highest)), (2, _BOTTOM, "0"), *_below(axis)])
 
 
 def plot_histogram(
@@ -55,13 +57,16 @@ def plot_histogram(
     drawn = f"<path d='M{_LEFT} {_BOTTOM}{''.join(steps)}V{_BOTTOM}' fill='{_DATA}'/>"
     if bound is not None and low <= bound <= high:
         drawn += _stroke(f"M{_place(bound, low, high, _LEFT, _RIGHT)} {_TOP}V{_BOTTOM}", _MARK)
-    axis = [(_LEFT, f"{low:.3g}"), (_RIGHT - 60, f"{high:.3g} {unit}")]
+    axis = [(_LEFT, format_figure(low)), (_RIGHT - 60, f"{format_figure(high)} {unit}")]
     return _draw(title, drawn, [(2, _TOP + 4, str(highest)), (2, _BOTTOM, "0"), *_below(axis)])
 
 
 def plot_intervals(rows: Sequence[tuple[str, Interval | None]], title: str) -> dg.MarkdownMetadataValue:
-    """Return a bar with its interval for each of the last named shares, in percent."""
-    shown = [(name, interval) for name, interval in rows if interval is not None][-_MOST_BARS:]
+    """Return a bar with its interval for each of the last named shares, in percent; the title says if others are left out."""
+    measured = [(name, interval) for name, interval in rows if interval is not None]
+    shown = measured[-_MOST_BARS:]
+    if len(measured) > len(shown):
+        title = f"{title}, last {len(shown)} of {len(measured)}"
     highest = 100 * max((interval.high for _, interval in shown), default=0.0)
     bars, whiskers, labels = "", "", []
     for at, (name, interval) in enumerate(shown):

@@ -109,11 +109,17 @@ def to_percent(value: float) -> float:
     return round(100 * value, 2)
 
 
+def format_figure(value: float) -> str:
+    """Return three significant digits; from 1,000 on all digits of the whole number, and never an exponent."""
+    text = f"{value:.3g}"
+    return f"{value:,.0f}" if abs(float(text)) >= 1000 else text
+
+
 def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return format_figure(value)
     return str(value)[:_ID_CHARS] if _ID.fullmatch(str(value)) else str(value)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from habla_ml.defs.presentation import show_table
+from habla_ml.defs.presentation import format_figure, show_table
 from habla_ml.settings import configs_folder
 from habla_ml.tables import TableColumn, TextTable
 
@@ -22,7 +22,6 @@ HEAD: Final = ("what", "result", "next")
 PAGE: Final = "page"
 """Name of the entry after them, where the service shows a page about the result."""
 _DIGITS: Final = 4
-_RESULT_DIGITS: Final = 3
 _ID: Final = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{24,48}\b")
 """A sha256 or the id of a commit."""
 
@@ -116,5 +115,5 @@ def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.{_RESULT_DIGITS}g}" if abs(value) < 10**_RESULT_DIGITS else f"{value:,.0f}"
+        return format_figure(value)
     return f"{value:,}" if isinstance(value, int) else shorten_ids(str(value))

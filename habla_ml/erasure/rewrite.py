@@ -206,7 +206,13 @@ class PointerRewriter:
             decision = decide(comparison, self.settings.promotion)
             (version,) = catalogue.REPORT.parts(seen.name) or ("",)
             sealed = read_sealed_result(self.lake, version)
-            content = ReportContent(comparison, decision, profile_option=self.settings.profile_option, sealed=sealed)
+            content = ReportContent(
+                comparison,
+                decision,
+                acceptable=self.settings.evaluation.acceptable,
+                profile_option=self.settings.profile_option,
+                sealed=sealed,
+            )
             error_tables = ErrorTables(*read_tables) if read_tables else None
             files = write_report(content, test, folder, error_tables)
             paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}

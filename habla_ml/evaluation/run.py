@@ -315,6 +315,7 @@ def _write_report(
         advice,
         profile_option=settings.profile_option,
         sealed=sealed,
+        warning=speech.warning,
     )
     return write_report(content, speech.read(), folder, tables)
 

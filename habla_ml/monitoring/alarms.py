@@ -32,7 +32,10 @@ def active_alarms(weeks: Sequence[str], record: MonitoredRelease) -> tuple[str, 
 
 
 def build_alerts(record: MonitoredRelease, rollback_command: str) -> tuple[Alert, ...]:
-    """Return one message for each active alarm; the same alarm always has the same key."""
+    """Return one message for each active alarm; the same alarm always has the same key.
+
+    `rollback_command` is empty where there is no earlier release.
+    """
     quality = [_build_quality_alert(record, week, rollback_command) for week in active_alarms(record.alarms, record)]
     inputs = [
         _build_input_alert(record, each, week) for each in record.inputs for week in active_alarms(each.alarms, record)
@@ -53,6 +56,7 @@ def _build_quality_alert(record: MonitoredRelease, week: str, rollback_command: 
     ]
     released = record.level.rate.value or 0.0
     evidence = next(each.evidence for each in record.drift if each.week == week)
+    back = f" or go back to the previous release (`{rollback_command}`)" if rollback_command else ""
     return Alert(
         key=f"drift/{record.version}/{week}",
         subject=f"{record.release} makes more errors than when it was released",
@@ -63,8 +67,7 @@ def _build_quality_alert(record: MonitoredRelease, week: str, rollback_command: 
                 f"It was {released:.1%} on the test set of the release; {record.level.tolerated:.1%} is tolerated.",
                 f"Evidence of a change: {evidence:.0f}; {record.bound:g} or more is an alarm.",
                 "Open `released_model_quality` in Dagster: check which inputs changed and whether the corrections of "
-                "those weeks are right. Then train on them (job `train_and_release`) or go back to the previous release "
-                f"(`{rollback_command}`).",
+                f"those weeks are right. Then train on them (job `train_and_release`){back}.",
             ]
         ),
     )

@@ -160,7 +160,8 @@ class PaceMeter:
         skipped = 1 if n_timed > 1 else 0
         first, step = self._first + skipped, self._first + n_timed
         train_s = max(sum(self._step_times_s[skipped:]), 1e-9)
-        evaluations = math.ceil((work.n_steps - step) / self._evaluate_every_steps)
+        # The last step is evaluated too, also where it is no multiple.
+        evaluations = math.ceil(work.n_steps / self._evaluate_every_steps) - step // self._evaluate_every_steps
         mean_evaluation_s = float(np.mean(self._evaluation_times_s)) if self._evaluation_times_s else 0.0
         per_window_s = train_s / float(work.window_s[step] - work.window_s[first])
         return Pace(

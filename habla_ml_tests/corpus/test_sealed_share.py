@@ -158,6 +158,10 @@ def test_no_comparison_reads_sealed_speech_from_the_test_set_a_day_or_a_table(tm
         on: {each.segment_id.partition("-")[0] for each in load_test_speech(on, lake, settings).read()}
         for on in ("test", *snapshot.recordings)
     }
+    assert load_test_speech("test", lake, settings).warning == ""
+    assert all(
+        "trained on parts of this day" in load_test_speech(day, lake, settings).warning for day in snapshot.recordings
+    )
     of_day = {"train", "validation", "test"}
     assert found == {"test": {"test"}, **dict.fromkeys(snapshot.recordings, of_day)}
     assert {each.segment_id for each in exclude_sealed(lake, everything)} == {"test-0", "test-1"}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from habla_ml.defs.plots import plot_histogram, plot_intervals, plot_line, plot_weekly_rates
+from habla_ml.defs.presentation import format_figure
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml_tests.testing.readable_metadata import IN_PLACE
 
@@ -25,7 +26,7 @@ MODELS = [(f"base,quantisation=<float32> & {at}", Interval(0.3, 0.4, 0.5)) for a
     [
         plot_line(LOSSES, "step", "training loss"),
         plot_histogram(LOUDNESS, "dBFS", "segments by loudness; line: quiet below", -45.0),
-        plot_intervals(MODELS, "WER on the test set, 95 % intervals"),
+        plot_intervals(MODELS, "WER, 95 % intervals"),
         plot_weekly_rates(WEEKS, 0.11, 0.14, "WER by week; lines: at the release, and tolerated"),
     ],
     ids=["line", "histogram", "intervals", "weeks"],
@@ -57,8 +58,32 @@ def test_a_plot_of_nothing_is_a_drawing_too(plot: dg.MarkdownMetadataValue) -> N
 
 def test_the_curve_ends_at_its_last_point_and_a_higher_value_is_higher() -> None:
     drawn = unquote(str(plot_line(LOSSES, "step", "loss").value))
-    assert "step 4999" in drawn
+    assert "step 4,999" in drawn
     path = drawn.partition("<path d='M")[2].partition("'")[0].split("L")
     heights = [int(each.split()[1]) for each in path]
     assert heights == sorted(heights)
     assert heights[0] < heights[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0123456, "0.0123"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (1234.5, "1,234"),
+        (12_345.0, "12,345"),
+        (-2000.0, "-2,000"),
+    ],
+)
+def test_a_figure_has_no_exponent_and_loses_no_digit_before_its_point(value: float, shown: str) -> None:
+    assert format_figure(value) == shown
+
+
+def test_a_long_training_ends_at_its_last_step() -> None:
+    assert "step 12,345" in unquote(str(plot_line([(1.0, 2.0), (12_345.0, 1.0)], "step", "loss").value))
+
+
+def test_a_plot_of_too_many_models_says_that_it_leaves_some_out() -> None:
+    assert "WER, last 5 of 20" in unquote(str(plot_intervals(MODELS, "WER").value))
+    assert "of" not in unquote(str(plot_intervals(MODELS[:5], "WER").value)).partition("]")[0]

@@ -220,7 +220,10 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     before = read_stored_comparison(full_lake.lake, "v2")
-    erase_all(full_lake)
+    settings = full_lake.workspace.settings
+    acceptable = settings.evaluation.acceptable.model_copy(update={"wer": 0.77})
+    evaluation = settings.evaluation.model_copy(update={"acceptable": acceptable})
+    erase_all(full_lake, settings.model_copy(update={"evaluation": evaluation}))
     after = read_stored_comparison(full_lake.lake, "v2")
     assert after.models == before.models
     assert after.test == before.test
@@ -229,6 +232,7 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     assert plan.counts == load_latest_snapshot(full_lake.lake).counts
     page = (full_lake.workspace.settings.work_folder / "reports" / "v2" / "report.html").read_text("utf-8")
     assert all(each.reference in page for each in after.examples)
+    assert "below 77\u00a0%" in page
     held = full_lake.lake.read_pointer("models/v2/report")
     assert held is not None
     for name in ("utterances", "word_errors"):

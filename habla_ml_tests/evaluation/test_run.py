@@ -142,6 +142,7 @@ def test_a_second_comparison_on_a_table_decodes_nothing(settings: Settings, tabl
     assert read_comparison(lake.get_bytes(found.comparison_object)) == comparison
     page = found.files.html.read_text(encoding="utf-8")
     assert all(each in page for each in specs)
+    assert "may have been trained on clips of this table" in page
     assert found.newly_decoded == 4 * 8
     _, again = compare_models(specs, str(table), lake, settings, lambda _: None)
     assert again.newly_decoded == 0

@@ -51,6 +51,9 @@ def test_weeks_with_more_errors_raise_an_alarm(monitored_deployment):
     assert alert.key == f"drift/v1/{bad.alarms[0]}"
     assert "20" in alert.text
     assert "is tolerated" in alert.text
+    assert "go back to the previous release (`habla-ml rollback -p demo`)" in alert.text
+    (first, *_) = build_alerts(bad, "")
+    assert "go back" not in first.text
 
 
 def test_a_sealed_session_is_neither_decoded_nor_counted(monitored_deployment):

@@ -123,3 +123,19 @@ def test_an_estimate_trains_and_pins_nothing_and_a_limit_refuses_a_training(
     assert "error: recipe tiny needs about " in refused
     assert "but training.limit_h is 1e-09 h; use a machine with a GPU, lower epochs or max_steps" in refused
     assert deployment.lake.read_pointer("models/v1/checkpoint") is None
+
+
+@pytest.mark.parametrize(("done", "evaluations"), [(1, 3), (2, 2), (3, 2), (4, 1)])
+def test_the_remaining_time_has_the_evaluation_of_the_last_step(
+    monkeypatch: pytest.MonkeyPatch, done: int, evaluations: int
+) -> None:
+    clock = SteppedClock(monkeypatch)
+    # Evaluated after steps 2, 4 and 5.
+    meter = PaceMeter(measure_workload([[ClipUse(0, 3000, 0)]] * 5, 1, np.full(1, 3.0)), 2)
+    meter.begin(0, ModelOfParameters())
+    for _ in range(done):
+        clock.now += 1.0
+        meter.end_step()
+    clock.now += 10.0
+    meter.end_evaluation()
+    assert meter.measure().remaining_s == pytest.approx(5 - done + 10.0 * evaluations)

@@ -82,7 +82,7 @@ def build_comparison_metadata(comparison: Comparison, acceptable: AcceptableSett
     tables = list_public_tables(ReportContent(comparison, acceptable=acceptable))
     return {
         _PLOTS[0]: plot_intervals(
-            [(model.name, model.wer.interval) for model in comparison.models], "WER on the test set, 95 % intervals"
+            [(model.name, model.wer.interval) for model in comparison.models], "WER, 95 % intervals"
         ),
         **_plot_versions(comparison),
         **{name: show_table(table) for name, table in tables.items()},
@@ -101,7 +101,7 @@ def _plot_versions(comparison: Comparison) -> dict[str, Any]:
     history = ReportContent(comparison).history
     if len(history) < 2:
         return {}
-    return {_PLOTS[1]: plot_intervals(history, "WER of the last versions on this test set")}
+    return {_PLOTS[1]: plot_intervals(history, "WER of each version on this test set")}
 
 
 def _list_charted_figures(comparison: Comparison) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def build_monitoring_metadata(
 
     Args:
         record: The released version, week by week.
-        rollback: The command that returns to the release before.
+        rollback: The command that returns to the release before; empty where there is none.
         details: More entries for the end.
     """
     from habla_ml.monitoring.alarms import active_alarms
@@ -43,7 +43,7 @@ def build_monitoring_metadata(
             "tolerated": f"{to_percent(record.level.tolerated):.1f} %",
             "weeks measured": sum(interval is not None for _, interval in record.intervals()),
         },
-        f"find the cause; `{rollback}` returns to the release before"
+        "find the cause" + (f"; `{rollback}` returns to the release before" if rollback else "")
         if active_alarms(record.alarms, record)
         else "nothing: correct some clips each week, so that the next week can be measured",
         details={

@@ -42,9 +42,10 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: StoreResource, cdn: StoreResource
     ) -> dg.MaterializeResult:
         from habla_ml.monitoring.released_model import watch_release
+        from habla_ml.release.channel import read_channel
 
-        opened, log = lake.lake(), context.log.info
-        watched = watch_release(opened, cdn.store(), settings, datetime.now(UTC), log)
+        opened, store, log = lake.lake(), cdn.store(), context.log.info
+        watched = watch_release(opened, store, settings, datetime.now(UTC), log)
         if watched is None:
             return dg.MaterializeResult(
                 metadata=build_result_metadata(
@@ -54,14 +55,16 @@ def build_released_model_quality(settings: Settings) -> dg.AssetsDefinition:
                     details={"release": "none yet"},
                 )
             )
+        has_earlier = read_channel(store, settings.release.channel).previous_release() is not None
+        rollback = settings.command("rollback") if has_earlier else ""
         return dg.MaterializeResult(
             data_version=dg.DataVersion(watched.object_id),
             metadata=build_monitoring_metadata(
                 watched.record,
-                settings.command("rollback"),
+                rollback,
                 {
                     "clips decoded now": watched.decoded,
-                    "alerts sent": _send_alerts(opened, watched.record, settings, context.log.warning),
+                    "alerts sent": _send_alerts(opened, watched.record, rollback, settings, context.log.warning),
                     "object": watched.object_id,
                 },
             ),
@@ -89,14 +92,16 @@ def build_weekly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     return weekly_watch
 
 
-def _send_alerts(lake: "Lake", record: "MonitoredRelease", settings: Settings, warn: Callable[[str], None]) -> str:
+def _send_alerts(
+    lake: "Lake", record: "MonitoredRelease", rollback: str, settings: Settings, warn: Callable[[str], None]
+) -> str:
     """Send the new alarms and return where they went; a failed delivery does not discard the record."""
     from habla_ml.errors import ServiceError
     from habla_ml.monitoring.alarms import build_alerts
     from habla_ml.monitoring.alerts import send_once
 
     outcomes = []
-    for alert in build_alerts(record, settings.command("rollback")):
+    for alert in build_alerts(record, rollback):
         try:
             outcomes += [f"{alert.key} by {channel}" for channel in send_once(alert, lake, settings.monitoring.alerts)]
         except ServiceError as error:

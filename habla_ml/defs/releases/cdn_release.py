@@ -100,7 +100,8 @@ def _describe_release(
             "size": f"{sum(each.size_bytes for each in release.models.values()) / 1e6:,.1f} MB",
             "replaces": release.replaces or "nothing",
         },
-        f"nothing: apps install it by themselves; `{settings.command('rollback')}` returns to the one before",
+        "nothing: apps install it by themselves"
+        + (f"; `{settings.command('rollback')}` returns to the one before" if release.replaces else ""),
         page=link_service_page(settings, "/status"),
         details=details,
     )

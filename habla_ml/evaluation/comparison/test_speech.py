@@ -55,7 +55,7 @@ class TestSpeech(ABC):
 
     @property
     def warning(self) -> str:
-        """What a reader of the figures must know, or empty."""
+        """What a reader of the figures must know; empty for speech that no version was trained on."""
         return ""
 
     def read_non_speech_clips(self) -> Iterable[NonSpeechClip]:
@@ -92,6 +92,10 @@ class _SnapshotSpeech(TestSpeech):
 @dataclass(frozen=True)
 class _TableSpeech(TestSpeech):
     utterances: tuple[Utterance, ...]
+
+    @property
+    def warning(self) -> str:
+        return "Versions may have been trained on clips of this table; only the test set measures new speech."
 
     def read(self) -> Iterable[Utterance]:
         return self.utterances

@@ -258,11 +258,14 @@ def _describe_hours(inputs: AdviceInputs, settings: AdviceSettings) -> str:
 def _describe_improvement(latest: LatestVersion) -> str:
     if latest.improvement is None:
         return f"{latest.name} was not compared with the base model."
+    kind, change = "fewer", latest.improvement
+    if change.value < 0:
+        kind, change = "more", Interval(-change.high, -change.value, -change.low)
     found = (
-        f"{latest.name}, trained on {latest.trained_hours:.1f} h, makes {format_percent(latest.improvement.value)} fewer "
-        f"errors than the base model (95\u00a0% interval {_format_interval(latest.improvement)})"
+        f"{latest.name}, trained on {latest.trained_hours:.1f} h, makes {format_percent(change.value)} {kind} errors than "
+        f"the base model (95\u00a0% interval {_format_interval(change)})"
     )
-    return f"{found}." if _is_proven(latest) else f"{found}, which is not significant."
+    return f"{found}." if change.low > 0 else f"{found}, which is not significant."
 
 
 def _describe_small_gain(furthest: Forecast, settings: AdviceSettings) -> str:

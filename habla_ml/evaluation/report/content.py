@@ -33,6 +33,8 @@ class ReportContent:
     """`-p` of the commands that the report prints."""
     sealed: SealedResult | None = None
     """Result on the sealed sessions; None before the release decoded them."""
+    warning: str = ""
+    """Of `TestSpeech.warning`; empty for speech that is reserved for testing."""
 
     @property
     def advise_command(self) -> str:

@@ -23,18 +23,19 @@ class DeploymentAdvice:
     trade_offs: tuple[str, ...]
     migration: tuple[str, ...]
     rollback: str
-    """A command line; empty where the comparison decides no release."""
+    """A command line; empty where the comparison decides no release, and before the first release."""
 
 
 def advise_deployment(content: ReportContent, rows: Sequence[ScoreboardRow]) -> DeploymentAdvice:
     """Derive the advice from the decision and the scoreboard `rows`."""
     previous = content.comparison.model("previous")
-    rollback = format_command(content.profile_option, "rollback", *(("--to", previous.name) if previous else ()))
     return DeploymentAdvice(
         recommendation=_recommend(content),
         trade_offs=tuple(_list_trade_offs(content, rows)),
         migration=tuple(_list_migration_steps(content)),
-        rollback=rollback if content.decision else "",
+        rollback=format_command(content.profile_option, "rollback", "--to", previous.name)
+        if content.decision and previous
+        else "",
     )
 
 

@@ -83,7 +83,8 @@ def _summarise_models(content: ReportContent) -> Summary:
     first = comparison.models[0]
     change = next((each for each in comparison.changes if each.of == best.name), None)
     wrong = ", ".join(f"{each.name} {_format_wrong_words(each)}" for each in comparison.models)
-    details = [
+    details = [content.warning] if content.warning else []
+    details += [
         f"{each.of} makes {format_error_reduction(each.relative_improvement)} word errors than {each.against}."
         for each in comparison.changes
         if each.against == first.name

@@ -28,6 +28,7 @@ from habla_ml.evaluation.report.sentences import (
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.tables import IntervalBar, TableCell, TableColumn, TextTable
 
+_RESERVED_SPEECH: Final = "Speech reserved for testing, not used in training."
 _EXAMPLE_TITLES: Final = {
     "improved": "Largest improvements",
     "regressed": "Largest regressions",
@@ -259,7 +260,7 @@ def build_test_set_table(content: ReportContent) -> TextTable:
     return _build_property_table(
         "Test set",
         [
-            ("Description", "speech reserved for testing, not used in training; decoded as served"),
+            ("Description", f"{content.warning or _RESERVED_SPEECH} All models decode it as they are served."),
             ("Size", f"{size}; {few}" if few else size),
             ("References", describe_references(content.comparison)),
             ("Agreement of people", describe_annotators(content.comparison)),

@@ -55,9 +55,9 @@ def _describe_certainty(comparison: Comparison) -> str:
     if relative is None:
         return "No se sabe cuánto cambian los errores respecto al modelo de partida."
     low, high = round(100 * relative.low), round(100 * relative.high)
-    if low > 0:
+    if relative.low > 0:
         return f"Respecto al modelo de partida comete entre un {low} % y un {high} % menos de errores (confianza del 95 %)."
-    if high < 0:
+    if relative.high < 0:
         return f"Respecto al modelo de partida comete entre un {-high} % y un {-low} % más de errores (confianza del 95 %)."
     return "Con tan pocas clases no se puede asegurar que mejore al modelo de partida."
 

@@ -77,7 +77,8 @@ def describe_disk(inputs: StatusInputs) -> Iterator[Finding]:
 def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
     """Yield the released version with its word error rate and its alarms."""
     channel = inputs.settings.release.channel
-    current = read_channel(inputs.open_release_store(), channel).current
+    found_channel = read_channel(inputs.open_release_store(), channel)
+    current = found_channel.current
     if current is None:
         yield Finding("released model", "ok", f"none yet on the channel {channel}", "", {"version": None})
         return
@@ -92,7 +93,9 @@ def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
     )
     values = {"version": version, "release": current.version, "wer": candidate.wer.value, "base_wer": base.wer.value}
     if alarms:
-        step = f"open `released_model_quality`; `{inputs.settings.command('rollback')}` goes back"
+        step = "open `released_model_quality`"
+        if found_channel.previous_release() is not None:
+            step += f"; `{inputs.settings.command('rollback')}` goes back"
         yield Finding("released model", "wrong", f"{found}; more errors since the week of {alarms[-1]}", step, values)
     else:
         yield Finding("released model", "ok", found, "", values)

@@ -216,6 +216,15 @@ def test_the_reasons_say_what_was_measured_and_what_the_bounds_are() -> None:
     assert "are needed" not in early, "a measured improvement is stronger than the rule of thumb"
     unsure = join_reasons(advise(make_inputs(latest=make_latest_version(low=0.0)), STEEP, SETTINGS))
     assert "35 % fewer errors than the base model (95 % interval 0 % to 45 %), which is not significant." in unsure
+    worse = make_latest_version(improvement=Interval(-0.3, -0.2, -0.1))
+    assert "20 % more errors than the base model (95 % interval 10 % to 30 %)." in join_reasons(
+        advise(make_inputs(latest=worse), STEEP, SETTINGS)
+    )
+    maybe_worse = make_latest_version(improvement=Interval(-0.3, -0.1, 0.05))
+    assert (
+        "10 % more errors than the base model (95 % interval -5 % to 30 %), which is not significant."
+        in join_reasons(advise(make_inputs(latest=maybe_worse), STEEP, SETTINGS))
+    )
     at_bound = join_reasons(advise(make_inputs(base_wer=Interval(0.15, 0.2, 0.3)), None, SETTINGS))
     assert "the bound is inside the interval" not in at_bound
 

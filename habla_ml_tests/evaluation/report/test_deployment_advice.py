@@ -70,6 +70,13 @@ def test_a_comparison_without_a_release_has_no_rollback(better: Comparison) -> N
     assert found.rollback == ""
 
 
+def test_the_first_release_has_no_rollback_command() -> None:
+    first = make_comparison(make_utterances(8, 12), {"base": 0.4, "candidate": 0.1})
+    found = advice(first, make_decision("deploy"))
+    assert found.rollback == ""
+    assert found.migration[-1].startswith("A rollback works from the second release on")
+
+
 def test_the_rollback_command_quotes_the_version_name(better: Comparison) -> None:
     models = [
         model.model_copy(update={"name": "v1; rm -rf ~"}) if model.role == "previous" else model

@@ -8,6 +8,7 @@ from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.sentences import describe_confidence, describe_diarisation, describe_failures
+from habla_ml.evaluation.report.summary import summarise
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml_tests.testing.full_comparison import make_full_comparison
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
@@ -26,6 +27,19 @@ def failed(comparison: Comparison, failures: DecodingFailures) -> Comparison:
 def render_both(comparison: Comparison, training_advice: Advice | None = None) -> tuple[str, str]:
     content = ReportContent(comparison, training_advice=training_advice)
     return render_html(content), render_markdown(content)
+
+
+def test_speech_that_a_version_may_have_been_trained_on_is_not_called_reserved(small_comparison: Comparison) -> None:
+    reserved, warning = "Speech reserved for testing, not used in training.", "Versions may have been trained on it."
+    assert all(reserved in each for each in render_both(small_comparison))
+    compared = [model.model_copy(update={"role": "compared"}) for model in small_comparison.models[1:]]
+    content = ReportContent(
+        small_comparison.model_copy(update={"models": (small_comparison.models[0], *compared)}), warning=warning
+    )
+    assert warning in summarise(content).details
+    for page in (render_html(content), render_markdown(content)):
+        assert page.count(warning) == 2
+        assert reserved not in page
 
 
 def test_fallback_clips_are_reported_and_are_no_faults(

@@ -10,6 +10,7 @@ from habla_ml.evaluation.report.content import ReportContent
 from habla_ml.evaluation.report.html import render_html
 from habla_ml.evaluation.report.markdown import render_markdown
 from habla_ml.evaluation.report.teacher_summary import summarise_for_teachers
+from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml_tests.testing.full_comparison import make_full_comparison
 from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterances
 
@@ -48,6 +49,21 @@ def test_equal_and_worse_models_are_not_called_better() -> None:
     worse = " ".join(summarise(make_comparison(utterances, {"base": 0.1, "candidate": 0.5}), "refuse"))
     assert "más de errores" in worse
     assert summarise(make_comparison(utterances, {"base": 0.3}), "refuse") == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "part"),
+    [
+        (Interval(0.004, 0.05, 0.09), "entre un 0 % y un 9 % menos de errores"),
+        (Interval(-0.09, -0.05, -0.004), "entre un 0 % y un 9 % más de errores"),
+    ],
+)
+def test_a_small_but_significant_change_is_not_called_uncertain(interval: Interval, part: str) -> None:
+    comparison, _ = make_full_comparison()
+    changes = tuple(each.model_copy(update={"relative_improvement": interval}) for each in comparison.changes)
+    text = " ".join(summarise(comparison.model_copy(update={"changes": changes}), "collect_more"))
+    assert part in text
+    assert "no se puede asegurar" not in text
 
 
 def test_both_forms_have_the_box_and_a_comparison_without_a_release_has_none() -> None:

@@ -6,11 +6,14 @@ from datetime import datetime
 
 import pytest
 
+from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.released_model import watch_release
 from habla_ml.monitoring.status.inputs import StatusInputs
 from habla_ml.monitoring.status.storage_lines import describe_release
+from habla_ml.release.channel import Channel
+from habla_ml.release.moves import rollback
 from habla_ml_tests.monitoring.conftest import artefact, lake, monitored_deployment, settings, store, week_start
 from habla_ml_tests.testing.monitored_deployment import ERROR_RATE
 
@@ -35,7 +38,7 @@ def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(mo
 
 
 @pytest.mark.slow
-def test_an_active_alarm_needs_a_person(monitored_deployment):
+def test_an_active_alarm_needs_a_person(monitored_deployment, monkeypatch):
     for week in range(6):
         monitored_deployment.simulate_week(week, ERROR_RATE if week < 3 else 0.6)
     now = week_start(6, monitored_deployment.settings)
@@ -43,4 +46,9 @@ def test_an_active_alarm_needs_a_person(monitored_deployment):
     found = read_release_line(monitored_deployment, now)
     assert found.health == "wrong"
     assert "more errors since the week of" in found.found
-    assert "habla-ml rollback" in found.next_step
+    assert found.next_step == "open `released_model_quality`", "the first release has none to go back to"
+    with pytest.raises(ReleaseError, match="there is no earlier one"):
+        rollback(monitored_deployment.store, "stable")
+    monkeypatch.setattr(Channel, "previous_release", lambda channel: channel.current)
+    later = read_release_line(monitored_deployment, now)
+    assert "habla-ml rollback" in later.next_step
