@@ -150,7 +150,7 @@ def test_the_metadata_have_figures_plots_and_links(trained):
         assert asset["lineage"] == "`habla-ml lineage v1`"
     assert f"| snapshot\\_id | {checkpoint['snapshot']} |" in report["provenance"]
     assert checkpoint["code"] == shorten_ids(str(read_code_identity()))
-    assert report["WER with intervals"].startswith("![WER on the test set, 95 % intervals](<data:image/svg+xml,")
+    assert report["WER with intervals"].startswith("![WER, 95 % intervals](<data:image/svg+xml,")
     assert trained.metadata("coreml_zip", "v1")["encoder PSNR dB"] > 45
     for shown in ("coreml, float16", "coreml, as phone", "(interpreter)"):
         assert shown in report["export formats"]
