@@ -36,11 +36,10 @@ from habla_ml.backup.prune import (
 from habla_ml.code_identity import read_code_identity
 from habla_ml.errors import LakeError, ObjectMissingError
 from habla_ml.integrity.check import SETTINGS_NAME
-from habla_ml.integrity.copy_object import DamagedObjectError, copy_object
+from habla_ml.integrity.copy_object import DamagedObjectError, copy_object, remove_unless_whole
 from habla_ml.integrity.object_index import IndexedObject, ObjectIndex, open_object_index
 from habla_ml.integrity.walk import LakeWalk
 from habla_ml.lake import Lake, Pointer, Store, catalogue
-from habla_ml.lake.lake import make_object_key
 from habla_ml.scratch import make_scratch_folder
 
 _ATTEMPTS: Final = 3
@@ -201,7 +200,7 @@ def _copy_missing(
     threads = max(request.source.parallel_reads, request.target.parallel_reads)
     copy = partial(_copy, request.source, request.target, scratch)
     with ThreadPoolExecutor(threads) as pool:
-        missing = _list_missing(request.target, index)
+        missing = _list_missing(request.target, index, scratch)
         while batch := list(islice(missing, _PENDING_COPIES)):
             lock.renew()
             done: list[tuple[IndexedObject, Future[str | None]]] = [(each, pool.submit(copy, each)) for each in batch]
@@ -216,17 +215,20 @@ def _copy_missing(
     return _CopiedObjects(number, size_bytes, faults)
 
 
-def _list_missing(target: Store, index: ObjectIndex) -> Iterator[IndexedObject]:
-    """Yield the reached objects that the target lacks; remove those of another size, because a disk lost a part."""
-    yield from subtract_sorted(index.list_reached(), _list_whole_ids(target, index))
+def _list_missing(target: Store, index: ObjectIndex, scratch: Path) -> Iterator[IndexedObject]:
+    """Yield the reached objects that the target lacks or has in another size, because a disk lost a part.
+
+    The part can be lost in the lake. So the target's copy is removed only if it is the damaged one.
+    """
+    yield from subtract_sorted(index.list_reached(), _list_whole_ids(target, index, scratch))
 
 
-def _list_whole_ids(target: Store, index: ObjectIndex) -> Iterator[str]:
+def _list_whole_ids(target: Store, index: ObjectIndex, scratch: Path) -> Iterator[str]:
     for each in list_stored_objects(target):
         if index.find_size_bytes(each.sha256) in (None, each.size_bytes):
             yield each.sha256
         else:
-            target.delete(make_object_key(each.sha256))
+            remove_unless_whole(target, each.sha256, scratch)
 
 
 def _copy(source: Store, target: Store, scratch: Path, wanted: IndexedObject) -> str | None:

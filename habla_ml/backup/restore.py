@@ -1,8 +1,9 @@
 """Restore a backup into an empty lake.
 
 Objects are copied first and verified by their sha256, then the tombstones are written, then the other pointers. The
-newest tombstones of the store apply, because an erasure after the restored backup must not be undone. A pointer marks
-the lake as unfinished until the end, so that a restore that was killed can run again.
+newest tombstones of the store apply, because an erasure after the restored backup must not be undone. So does one that had
+begun before the backup and not ended. A pointer marks the lake as unfinished until the end, so that a restore that was
+killed can run again.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Final
 
 from habla_ml.backup.manifest import BackupManifest, check_ids, find_backup, list_manifests, read_ids
 from habla_ml.consent.admission import load_consents
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.erasure.contributor_data import find_withdrawn_days
 from habla_ml.erasure.erase import reapply_tombstones
-from habla_ml.errors import InputError, ObjectMissingError
-from habla_ml.integrity.copy_object import DamagedObjectError, copy_object, open_verified
+from habla_ml.errors import InputError
+from habla_ml.integrity.copy_object import copy_object, remove_unless_whole
 from habla_ml.lake import Lake, Store, catalogue
-from habla_ml.lake.lake import make_object_key
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
@@ -52,7 +53,7 @@ class RestoreReport:
 
     manifest: BackupManifest
     is_erased_again: bool
-    """Whether an erasure after the backup was applied to the restored lake."""
+    """Whether an erasure that ended after the backup, or never, was applied to the restored lake."""
     moved_pointers: int
     """Pointers that it moved to content without the erased voice."""
     deleted_objects: int
@@ -86,10 +87,10 @@ def restore_backup(
         if lake.read_pointer(name) is None:
             lake.move_pointer(name, value, None)
     progress(f"{len(pointers):,} pointers written")
-    is_erased_again = tombstones != manifest.tombstones
+    is_erased_again = tombstones != manifest.tombstones or not read_tombstones(lake).are_applied
     moved, deleted = 0, 0
     if is_erased_again:
-        progress("an erasure happened after this backup; it is applied to the restored lake")
+        progress("an erasure had not ended before this backup; it is applied to the restored lake")
         moved, deleted = reapply_tombstones(lake, settings, now)
     lake.delete_pointer(catalogue.UNFINISHED_RESTORE)
     return RestoreReport(manifest, is_erased_again, moved, deleted, find_withdrawn_days(lake, register, today))
@@ -134,17 +135,5 @@ def _copy_objects(
 
 
 def _copy(backups: Store, target: Store, scratch: Path, sha256: str) -> None:
-    if not _is_whole(target, sha256, scratch):
+    if not remove_unless_whole(target, sha256, scratch):
         copy_object(backups, target, sha256, scratch)
-
-
-def _is_whole(target: Store, sha256: str, scratch: Path) -> bool:
-    """Return whether the lake has the object; remove it if it is damaged."""
-    try:
-        with open_verified(target, sha256, scratch):
-            return True
-    except ObjectMissingError:
-        return False
-    except DamagedObjectError:
-        target.delete(make_object_key(sha256))
-        return False

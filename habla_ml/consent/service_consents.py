@@ -12,7 +12,13 @@ from itertools import groupby
 from typing import Any
 
 from habla_ml.consent.register import Contributor, Register
-from habla_ml.inbox.consents import RecordedConsent, choose_standing_consent, read_all_consents, read_revision
+from habla_ml.inbox.consents import (
+    RecordedConsent,
+    choose_standing_consent,
+    is_withdrawn,
+    read_all_consents,
+    read_revision,
+)
 from habla_ml.inbox.database import open_existing_database
 from habla_ml.names import canonical_name
 from habla_ml.settings import Settings
@@ -48,14 +54,13 @@ class ServiceConsents:
         current = [each for each in valid if each.document_version >= self.oldest_version]
         standing = choose_standing_consent(consents, self.oldest_version)
         withdrawals = [each.withdrawn_at for each in consents if each.withdrawn_at is not None]
-        is_withdrawn = any(each.is_awaiting_erasure for each in consents) or not valid
         # The values come from the database, and there can be 100,000 of them: they are not validated again.
         return Contributor.model_construct(
             contributor=key,
             minor=any(each.minor for each in current),
             given=self._find_day(min(each.given_at for each in current)) if current else None,
             guardian_given=self._find_day(standing.guardian_given_at) if standing else None,
-            withdrawn=self._find_day(max(withdrawals)) if is_withdrawn else None,
+            withdrawn=self._find_day(max(withdrawals)) if is_withdrawn(consents) else None,
         )
 
     def _find_day(self, moment: datetime | None) -> date | None:

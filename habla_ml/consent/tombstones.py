@@ -1,7 +1,7 @@
 """Tombstones: the erased segments that must never return, stored in the lake without voice, text or name.
 
 The pointer `consent/tombstones` names one JSON object with segment ids, sha256 of sounds and, for each erasure, counts
-and the model versions that used the voice. It only grows.
+and the model versions that used the voice. It only grows, and notes up to where the lake is rid of them.
 """
 
 from __future__ import annotations
@@ -46,6 +46,18 @@ class Tombstones:
     objects: frozenset[str] = frozenset()
     """Objects that contain the voice but are not searched, such as raw streams."""
     erasures: tuple[Erasure, ...] = ()
+    applied: str = ""
+    """`digest` when an erasure last moved all pointers: none led to any of them then."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of what is erased."""
+        return compute_digest(["habla_ml.erased", *map(sorted, (self.segments, self.sounds, self.objects))])[:32]
+
+    @property
+    def are_applied(self) -> bool:
+        """Whether no pointer leads to any of them. An erasure writes its tombstones first, and moves the pointers later."""
+        return self.applied == self.digest or not (self.segments or self.sounds or self.objects)
 
     def find_erasures(self, contributor: str) -> tuple[Erasure, ...]:
         """Return the erasures of one pseudonym in whatever spelling."""
@@ -73,14 +85,30 @@ def add_tombstones(
     erasure: Erasure | None = None,
 ) -> Tombstones:
     """Add tombstones to a lake; return all of them. Raises `LakeError` if other processes keep moving them."""
+    return _change_tombstones(lake, Tombstones(frozenset(segments), frozenset(sounds), frozenset(objects)), erasure)
+
+
+def mark_applied(lake: Lake, erased: Tombstones) -> None:
+    """Note that no pointer leads to any of these any more.
+
+    The object of the tombstones thus differs from the one in a backup that was made before, and can have the voice.
+    Raises `LakeError` if other processes keep moving them.
+    """
+    _change_tombstones(lake, erased, applied=erased)
+
+
+def _change_tombstones(
+    lake: Lake, added: Tombstones, erasure: Erasure | None = None, applied: Tombstones | None = None
+) -> Tombstones:
     for _ in range(_MAX_ATTEMPTS):
         pointer = lake.read_pointer(catalogue.TOMBSTONES)
         before = read_tombstones(lake)
         after = Tombstones(
-            before.segments | set(segments),
-            before.sounds | set(sounds),
-            before.objects | set(objects),
+            before.segments | added.segments,
+            before.sounds | added.sounds,
+            before.objects | added.objects,
             before.erasures if erasure is None else (*before.erasures, erasure),
+            before.applied if applied is None else applied.digest,
         )
         if after == before:
             return before
@@ -120,6 +148,7 @@ def _to_json(tombstones: Tombstones) -> dict[str, Any]:
         "erasures": [
             {_STORED_KEYS.get(key, key): value for key, value in vars(each).items()} for each in tombstones.erasures
         ],
+        "applied": tombstones.applied,
     }
 
 
@@ -138,4 +167,4 @@ def _parse_tombstones(lake: Lake, object_id: str) -> Tombstones:
         for each in body["erasures"]
     )
     segments, sounds, objects = (frozenset(body[key]) for key in ("segments", "sounds", "objects"))
-    return Tombstones(segments, sounds, objects, erasures)
+    return Tombstones(segments, sounds, objects, erasures, body.get("applied", ""))

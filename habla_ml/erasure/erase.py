@@ -14,7 +14,14 @@ from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor
-from habla_ml.consent.tombstones import Erasure, Tombstones, add_tombstones, digest_contributor, read_tombstones
+from habla_ml.consent.tombstones import (
+    Erasure,
+    Tombstones,
+    add_tombstones,
+    digest_contributor,
+    mark_applied,
+    read_tombstones,
+)
 from habla_ml.corpus.build import load_corpus_day
 from habla_ml.corpus.quality import load_baseline_hours, save_baseline_hours
 from habla_ml.corpus.snapshot import load_latest_snapshot
@@ -169,6 +176,7 @@ def erase_together(
     rewriter = _make_rewriter(lake, matcher, erased, settings, index)
     moved = rewriter.rewrite_all()
     _lower_baseline_hours(lake, {day for each in plans for day in each.contributor_data.days})
+    mark_applied(lake, erased)
     progress(f"{len(moved)} pointers moved to content without these segments")
     if trainings := discard_affected_trainings(lake, rewriter):
         progress(f"{trainings} unfinished trainings deleted that used the voice; they begin again without it")
@@ -210,7 +218,9 @@ def reapply_tombstones(lake: Lake, settings: Settings, now: datetime) -> tuple[i
     moved = rewriter.rewrite_all()
     _lower_baseline_hours(lake, {day for name in moved for day in catalogue.CORPUS.parts(name) or ()})
     orphans = find_orphans(lake, matcher, erased.objects, frozenset(rewriter.rewritten.values()), index)
-    return len(moved), delete_orphans(lake, orphans, index)
+    deleted = delete_orphans(lake, orphans, index)
+    mark_applied(lake, erased)
+    return len(moved), deleted
 
 
 def _make_rewriter(

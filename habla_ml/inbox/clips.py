@@ -70,7 +70,7 @@ class ClipErasedError(InputError):
 
 
 class ConsentMissingError(InputError):
-    """The contributor has no standing consent, and the settings require one."""
+    """The contributor has no standing consent and the settings require one, or withdrew."""
 
 
 def derive_clip_id(device_id: str, sent_id: str) -> str:
@@ -89,7 +89,7 @@ def is_clip_held(connection: Connection, clip: NewClip, consent: ConsentSettings
     Raises:
         ClipConflictError: The device used the id for other bytes.
         ClipErasedError: The clip was erased.
-        ConsentMissingError: The contributor has no standing consent, and one is required.
+        ConsentMissingError: The contributor has no standing consent and one is required, or withdrew.
     """
     (found,) = _check_clips(connection, [clip], consent)
     if isinstance(found, InputError):
@@ -197,8 +197,7 @@ def _insert_rows(
 ) -> list[bool | InputError]:
     outcomes: list[bool | InputError] = []
     rows: dict[str, dict[str, Any]] = {}
-    if consent.required:
-        hold_consents(connection, (each.clip.contributor for each in files))
+    hold_consents(connection, (each.clip.contributor for each in files))
     revoked = set(connection.scalars(_REVOKED_DEVICES, {"ids": list({each.clip.device_id for each in files})}))
     found = _check_clips(connection, [each.clip for each in files], consent)
     for file, held in zip(files, found, strict=True):

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, in
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.locks import hold_contributors, lock_contributor
-from habla_ml.inbox.schema import CONSENT_REVISION, CONSENTS
+from habla_ml.inbox.schema import CLIPS, CONSENT_REVISION, CONSENTS
 from habla_ml.inbox.typed_names import require_name_key
 from habla_ml.lake import compute_digest
 from habla_ml.names import canonical_name
@@ -120,14 +120,16 @@ def find_missing_consents(
 ) -> set[str | None]:
     """Return those of the contributors whose speech may not be stored, because no consent of theirs stands.
 
-    It is none of them where the settings require no consent. Whoever stores their speech calls `hold_consents` before.
+    Where the settings require no consent, it is those who withdrew. Whoever stores their speech calls `hold_consents` before.
     """
-    if not consent.required or not contributors:
+    if not contributors:
         return set()
     keys = {each: None if each is None else canonical_name(each) for each in contributors}
     consents: dict[str, list[RecordedConsent]] = {}
     for row in connection.execute(_CONSENTS_OF, {"keys": sorted({key for key in keys.values() if key is not None})}):
         consents.setdefault(row.contributor_key, []).append(_read_row(row))
+    if not consent.required:
+        return {each for each, key in keys.items() if key is not None and is_withdrawn(consents.get(key, ()))}
     standing = {key for key, each in consents.items() if choose_standing_consent(each, consent.oldest_version)}
     return {each for each, key in keys.items() if key not in standing}
 
@@ -146,6 +148,13 @@ def hold_consents(connection: Connection, contributors: Iterable[str | None]) ->
     What the transaction stores is thus stored before a withdrawal, or not at all.
     """
     hold_contributors(connection, {canonical_name(each) for each in contributors if each is not None})
+
+
+def is_withdrawn(consents: Collection[RecordedConsent]) -> bool:
+    """Return whether a contributor with these consents withdrew them, and gave no other since the erasure."""
+    return any(each.is_awaiting_erasure for each in consents) or (
+        bool(consents) and all(each.withdrawn_at is not None for each in consents)
+    )
 
 
 def choose_standing_consent(consents: Sequence[RecordedConsent], oldest_version: int = 1) -> StandingConsent | None:
@@ -176,7 +185,8 @@ def record_consent(connection: Connection, consent: NewConsent) -> RecordedConse
         InputError: The pseudonym has no visible character or is too long.
         ConsentConflictError: The id has another consent, or the contributor withdrew at the same time or later.
         ErasurePendingError: The data of an earlier withdrawal are not erased yet.
-        ForeignContributorError: A device sends it, and the contributor's consents are not from this device.
+        ForeignContributorError: A device sends it, and the contributor's consents are not from this device, or there is
+            none yet but a clip of another device.
     """
     key = get_contributor_key(consent.contributor)
     lock_contributor(connection, key)
@@ -185,7 +195,7 @@ def record_consent(connection: Connection, consent: NewConsent) -> RecordedConse
         return _require_same(known, consent, key)
     _raise_revision(connection)
     earlier = read_consents(connection, consent.contributor)
-    if consent.device_id is not None and earlier and not is_managed_by(earlier, consent.device_id):
+    if consent.device_id is not None and _is_used_by_others(connection, key, earlier, consent.device_id):
         raise ForeignContributorError("this pseudonym is used by another device or a person; use another one")
     withdrawals = [each.withdrawn_at for each in earlier if each.withdrawn_at is not None]
     if withdrawals and max(withdrawals) >= consent.given_at:
@@ -195,6 +205,14 @@ def record_consent(connection: Connection, consent: NewConsent) -> RecordedConse
     values = {**vars(consent), "contributor_key": key}
     connection.execute(insert(CONSENTS).values(values))
     return RecordedConsent(**values, withdrawn_at=None, erased_at=None)
+
+
+def _is_used_by_others(connection: Connection, key: str, consents: Sequence[RecordedConsent], device_id: str) -> bool:
+    """Return whether a contributor's consents or, before the first of them, any clips are not from this device."""
+    if consents:
+        return not is_managed_by(consents, device_id)
+    foreign = and_(CLIPS.c.contributor_key == key, CLIPS.c.device_id != device_id)
+    return connection.scalar(select(CLIPS.c.clip_id).where(foreign).limit(1)) is not None
 
 
 def find_consent(connection: Connection, consent_id: str) -> RecordedConsent | None:

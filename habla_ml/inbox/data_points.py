@@ -113,8 +113,7 @@ def _receive(
     outcomes: list[DataPointOutcome] = []
     clips = _hold_clips(connection, {each["clip_id"] for each in points})
     contributors = {each.contributor for each in clips.values()}
-    if consent.required:
-        hold_consents(connection, contributors)
+    hold_consents(connection, contributors)
     without_consent = find_missing_consents(connection, contributors, consent)
     refused = {
         clip_id

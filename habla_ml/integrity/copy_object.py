@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from habla_ml.errors import LakeError
+from habla_ml.errors import LakeError, ObjectMissingError
 from habla_ml.lake import Store, compute_sha256
 from habla_ml.lake.lake import make_object_key
 
@@ -35,6 +35,18 @@ def copy_object(source: Store, target: Store, sha256: str, scratch: Path) -> Non
             target.adopt_if_absent(make_object_key(sha256), path, sha256)
         else:
             target.put_if_absent(make_object_key(sha256), path, sha256)
+
+
+def remove_unless_whole(store: Store, sha256: str, scratch: Path) -> bool:
+    """Return whether a store has an object with the right bytes; remove it if it is damaged."""
+    try:
+        with open_verified(store, sha256, scratch):
+            return True
+    except ObjectMissingError:
+        return False
+    except DamagedObjectError:
+        store.delete(make_object_key(sha256))
+        return False
 
 
 @contextmanager

@@ -153,6 +153,21 @@ def test_a_part_of_an_object_in_the_backups_is_copied_again(folder_lake: SmallLa
     assert report.manifest.ids_sha256 == again.manifest.ids_sha256
 
 
+def test_a_part_of_an_object_in_the_lake_never_replaces_the_whole_one_in_the_backups(
+    folder_lake: SmallLake, target: Store, tmp_path: Path
+) -> None:
+    whole = create_backup(folder_lake.request(target), NOW)
+    before = read_lake(folder_lake.lake)
+    for cut in [each for each in folder_lake.store.list("objects/") if each.size_bytes > 200]:
+        path = Path(folder_lake.store.url) / cut.key
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:50])
+    damaged = create_backup(folder_lake.request(target, keep=1), NOW + timedelta(days=1))
+    assert not damaged.manifest.is_complete
+    restored = restore_into(tmp_path, target, whole.manifest.name, DirectoryStore(tmp_path / "restored"))
+    assert read_lake(restored) == before
+
+
 def test_a_backup_inside_the_lake_is_refused(folder_lake: SmallLake) -> None:
     inside = DirectoryStore(Path(folder_lake.store.url) / "backups")
     with pytest.raises(LakeError, match="overlap; choose another folder"):

@@ -14,12 +14,14 @@ import pytest
 from habla_ml.backup.create import BackupRequest, create_backup
 from habla_ml.backup.manifest import list_manifests
 from habla_ml.backup.restore import RestoreRequest, restore_backup
-from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.consent.tombstones import add_tombstones, read_tombstones
 from habla_ml.corpus.build import build_day, load_corpus_day
 from habla_ml.corpus.snapshot import load_latest_snapshot
 from habla_ml.corpus.splits import make_snapshot
+from habla_ml.erasure.erase import reapply_tombstones
 from habla_ml.errors import InputError, LakeError
-from habla_ml.lake import DirectoryStore, Lake, Store
+from habla_ml.lake import DirectoryStore, Lake, Store, catalogue
+from habla_ml.lake.table import read_table
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.settings import save_settings
 from habla_ml_tests.testing.command_line import run_habla_ml
@@ -36,6 +38,7 @@ from habla_ml_tests.testing.habla_sessions import NOW as RECORDED_AT
 from habla_ml_tests.testing.habla_sessions import make_workspace
 from habla_ml_tests.testing.process_kill import hook_file_calls, run_until_killed
 from habla_ml_tests.testing.s3_clients import BUCKET, CREDENTIALS
+from habla_ml_tests.testing.small_lake import DAYS as SMALL_DAYS
 from habla_ml_tests.testing.small_lake import SmallLake, read_lake
 
 NOW = datetime(2026, 12, 1, 3, tzinfo=UTC)
@@ -134,6 +137,30 @@ def test_a_voice_that_was_withdrawn_after_the_last_backup_is_named(full_lake: Fu
     withdraw(full_lake)
     found = run_command(full_lake, "restore", backups, "--to", restored)
     assert "c-017 withdrew after this backup; run `habla-ml erase --contributor c-017" in found.stdout
+
+
+def test_a_backup_that_was_made_during_an_erasure_does_not_bring_the_voice_back(
+    folder_lake: SmallLake, target: Store, tmp_path: Path
+) -> None:
+    lake, settings = folder_lake.lake, make_workspace(tmp_path / "settings").settings
+    name = catalogue.ANNOTATIONS.name(SMALL_DAYS[0])
+    add_tombstones(lake, {"one"}, ())  # as an erasure does first; a training that runs stops it here
+    during = create_backup(folder_lake.request(target), NOW).manifest
+
+    def restore(folder: str) -> list[str]:
+        store = DirectoryStore(tmp_path / folder)
+        restored = Lake(store, tmp_path / f"{folder}_cache")
+        report = restore_backup(RestoreRequest(target, during.name, restored, store, settings), NOW)
+        assert report.is_erased_again
+        pointer = restored.read_pointer(name)
+        assert pointer is not None
+        return [str(each["text"]) for each in read_table(restored, pointer.value["parquet"]).to_pylist()]
+
+    assert restore("before_its_end") == []
+    reapply_tombstones(lake, settings, NOW)
+    after = create_backup(folder_lake.request(target), NOW + timedelta(days=1))
+    assert after.before_erasure == (during.name,)
+    assert restore("after_its_end") == []
 
 
 def test_a_restore_that_is_killed_at_any_step_continues(folder_lake: SmallLake, target: Store, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from httpx2 import Response
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.erasure.erase import erase_withdrawn
-from habla_ml_tests.service.test_clips_api import Phone, expect_problem
+from habla_ml_tests.service.test_clips_api import CLIP, Phone, expect_problem
 from habla_ml_tests.testing.deployment_settings import PROJECT
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.service_client import ServiceUnderTest
@@ -63,6 +63,12 @@ def service(tmp_path: Path) -> ServiceUnderTest:
 @pytest.fixture
 def phone(service: ServiceUnderTest) -> ConsentingPhone:
     return ConsentingPhone(service)
+
+
+def make_free_service(folder: Path) -> ServiceUnderTest:
+    """Return a service that requires no consent."""
+    documents = str(PROJECT / "configs" / "consents")
+    return ServiceUnderTest(folder, consent={"required": False, "documents": documents})
 
 
 def erase_all(service: ServiceUnderTest) -> None:
@@ -153,6 +159,33 @@ def test_a_device_learns_nothing_of_the_contributors_of_others(phone: Consenting
         assert {(each.status_code, each.content) for each in found} == {(404, found[0].content)}
     assert other.consent(contributor="c-20").status_code == 201  # the same id as of the first device
     expect_problem(other.consent(str(UUID(int=3))), 403, "forbidden")
+
+
+def test_where_no_consent_is_required_a_device_takes_no_clips_of_others_with_its_first_consent(tmp_path: Path) -> None:
+    phone, other = (ConsentingPhone(each) for each in [make_free_service(tmp_path)] * 2)
+    assert phone.put(b"voz uno").status_code == 201
+    expect_problem(other.consent(contributor="C-17"), 403, "forbidden")
+    for path in ("", "/export"):
+        expect_problem(other.request("GET", f"/v1/contributors/c-17{path}"), 404, "not-found")
+    assert phone.consent().json()["stands"]
+    assert phone.request("GET", "/v1/contributors/c-17").json()["clips"] == 1
+
+
+def test_where_no_consent_is_required_who_withdrew_is_refused_until_a_new_consent(tmp_path: Path) -> None:
+    phone = ConsentingPhone(make_free_service(tmp_path))
+    phone.consent()
+    assert phone.put(b"voz uno").status_code == 201
+    phone.service.now += timedelta(minutes=1)
+    phone.request("DELETE", f"/v1/consents/{CONSENT}")
+    (result,) = phone.correct("el secreto", CLIP).json()["results"]
+    assert result["type"] == "/problems/no-consent"
+    for _ in ("before the erasure", "after it"):
+        expect_problem(phone.put(b"voz dos", str(UUID(int=9))), 403, "no-consent")
+        erase_all(phone.service)
+    assert phone.list_files() == []
+    phone.service.now += timedelta(minutes=1)
+    assert phone.consent(str(UUID(int=2))).json()["stands"]
+    assert phone.put(b"voz dos", str(UUID(int=9))).status_code == 201
 
 
 def test_without_a_token_nothing_is_answered(service: ServiceUnderTest) -> None:

@@ -37,7 +37,7 @@ class SmallLake:
         """Publish the corrections of a day again; return the object of the table."""
         seen = self.lake.read_pointer(catalogue.ANNOTATIONS.name(day))
         table = put_table(self.lake, pa.table({"segment_id": ["one"], "text": [f"{text} del {day}"]}))
-        value = {"parquet": table, "set_aside": self.lake.put_json([])}
+        value = {"parquet": table, "set_aside": self.lake.put_json([]), "inputs": {}, "events": 1}
         self.lake.move_pointer(catalogue.ANNOTATIONS.name(day), value, seen)
         return table
 

@@ -61,13 +61,16 @@ def load_secret(settings: Settings, environment: Mapping[str, str] = os.environ)
 
     Raises `SettingsError` for a key of under 32 characters, `LakeError` if the file cannot be read or written.
     """
-    variable = settings.service.secret_variable
-    secret = environment.get(variable, "")
-    if secret and len(secret) < _SHORTEST_SECRET:
-        raise SettingsError(
-            f"{variable} has {len(secret)} characters, needed are {_SHORTEST_SECRET}; use `openssl rand -hex 32`"
-        )
-    return secret or _keep_secret(settings.service_folder / _SECRET_FILE)
+    place, remedy = settings.service.secret_variable, "use `openssl rand -hex 32`"
+    secret = environment.get(place, "")
+    if not secret:
+        path = settings.service_folder / _SECRET_FILE
+        # Whoever knows a key that is empty or cut, as after a copy on a full disk, can sign in as anybody.
+        place, remedy = str(path), "delete the file: a new key is made, and everybody signs in again"
+        secret = _keep_secret(path)
+    if len(secret) < _SHORTEST_SECRET:
+        raise SettingsError(f"{place} has {len(secret)} characters, needed are {_SHORTEST_SECRET}; {remedy}")
+    return secret
 
 
 def _keep_secret(path: Path) -> str:

@@ -198,6 +198,9 @@ def test_all_workers_sign_with_one_key_that_only_its_user_can_read(tmp_path: Pat
     assert load_secret(settings, {"HABLA_SERVICE_SECRET": "x" * 32}) == "x" * 32
     with pytest.raises(SettingsError, match="openssl rand"):
         load_secret(settings, {"HABLA_SERVICE_SECRET": "short"})
+    (settings.service_folder / "session_secret").write_text("")  # anybody can sign with it
+    with pytest.raises(SettingsError, match="session_secret has 0 characters, needed are 32; delete the file"):
+        load_secret(settings, {})
 
 
 def test_only_an_account_with_the_right_invites_and_disables(tmp_path: Path) -> None:
