@@ -14,8 +14,10 @@ from typing import Any
 
 from habla_ml.consent import admission
 from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
+from habla_ml.consent.tombstones import Tombstones, read_tombstones
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, PointerReader, catalogue
+from habla_ml.lake.shards import iterate_batches
 from habla_ml.recordings.day_tables import DayTables, write_day
 from habla_ml.recordings.segments import RecordedSegment
 from habla_ml.recordings.sessions import Skipped
@@ -129,12 +131,13 @@ def publish_day(
             inputs of other sessions stay.
 
     Raises:
-        PointerMovedError: Another process published the day in the meantime. Run again.
+        PointerMovedError: Another process published the day in the meantime, or began to erase a segment of it. Run again.
         LakeError: Nothing can be written. Nothing was published.
     """
     update = update or DayUpdate()
     pointer = lake.read_pointer(catalogue.RECORDINGS.name(day))
     before = None if pointer is None else _parse_pointer(pointer.value, day)
+    erased = read_tombstones(lake)
     dropped = frozenset(update.dropped)
     try:
         with make_scratch_folder(work_folder, "recordings") as folder:
@@ -158,7 +161,23 @@ def publish_day(
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = {name: [asdict(each) for each in listed] for name, listed in kept_streams.items()}
     value = merge_withheld(value, before, update.inputs, update.withheld, update.consents)
+    _require_no_erasure(lake, day, tables.metadata, erased)
     return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer).value, day)
+
+
+def _require_no_erasure(lake: Lake, day: str, metadata: str, before: Tombstones) -> None:
+    """Raise `PointerMovedError` if a segment of the table was erased since the tombstones were read `before`.
+
+    The erasure moves the pointers that it finds, and did not find this one.
+    """
+    now = read_tombstones(lake)
+    segments, sounds = now.segments - before.segments, now.sounds - before.sounds
+    if not segments and not sounds:
+        return
+    for batch in iterate_batches(lake, metadata, ["segment_id", "audio_sha256"]):
+        for row in batch.to_pylist():
+            if row["segment_id"] in segments or row["audio_sha256"] in sounds:
+                raise PointerMovedError(f"an erasure began while {day} was written; nothing was published, run again")
 
 
 def _parse_pointer(value: Mapping[str, Any], day: str) -> PublishedDay:
