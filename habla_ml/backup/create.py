@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from habla_ml.backup.lock import BackupLock, hold_backup_lock
 from habla_ml.backup.manifest import (
+    BACKUPS_PREFIX,
     BackupManifest,
+    list_manifest_keys,
     list_manifests,
     make_backup_name,
     make_ids_key,
@@ -95,11 +97,12 @@ def create_backup(
     A backup of a damaged lake has the rest of it, and its manifest lists the faults. Then no backup is removed.
 
     Raises:
-        LakeError: A store cannot be read or written, another backup runs, or an erasure runs at the same time. There is
-            no new backup; what was copied is used by the next one.
+        LakeError: A store cannot be read or written, another backup runs, an erasure runs at the same time, or a backup
+            has a later name. There is no new backup; what was copied is used by the next one.
     """
     _require_separate(request.source, request.target)
     with hold_backup_lock(request.target) as lock, make_scratch_folder(request.work_folder, "backup") as scratch:
+        _require_newest(request.target, now)
         for _ in range(_ATTEMPTS):
             made = _try_backup(request, now, lock, scratch, progress)
             if made is not None:
@@ -252,6 +255,16 @@ def _put_ids(target: Store, name: str, index: ObjectIndex, scratch: Path) -> str
     target.delete(make_ids_key(name))  # of a killed backup with the same second
     target.put_if_absent(make_ids_key(name), path, digest.hexdigest())
     return digest.hexdigest()
+
+
+def _require_newest(target: Store, now: datetime) -> None:
+    """Raise `LakeError` if a backup has a later name: which of them to keep or to restore is decided by their names."""
+    name, newest = make_backup_name(now), max(list_manifest_keys(target), default="")
+    if newest > name:
+        raise LakeError(
+            f"{target.url} has the backup {newest}, and the clock says {name}; set the clock, or move {BACKUPS_PREFIX}{newest} "
+            "away if its time is wrong"
+        )
 
 
 def _require_separate(source: Store, target: Store) -> None:

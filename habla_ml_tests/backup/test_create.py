@@ -168,6 +168,16 @@ def test_a_part_of_an_object_in_the_lake_never_replaces_the_whole_one_in_the_bac
     assert read_lake(restored) == before
 
 
+def test_a_backup_is_refused_while_another_has_a_later_time(folder_lake: SmallLake, target: Store) -> None:
+    later = create_backup(folder_lake.request(target), NOW + timedelta(days=3_650)).manifest
+    add_tombstones(folder_lake.lake, {"other"}, ())
+    with pytest.raises(
+        LakeError, match=f"has the backup {later.name}, and the clock says 2026-03-01T03-00-00Z; set the"
+    ):
+        create_backup(folder_lake.request(target, drop_before_erasure=True), NOW)
+    assert [each.name for each in list_manifests(target)] == [later.name]
+
+
 def test_a_backup_inside_the_lake_is_refused(folder_lake: SmallLake) -> None:
     inside = DirectoryStore(Path(folder_lake.store.url) / "backups")
     with pytest.raises(LakeError, match="overlap; choose another folder"):

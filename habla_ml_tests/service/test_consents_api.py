@@ -17,6 +17,7 @@ from habla_ml.erasure.erase import erase_withdrawn
 from habla_ml_tests.service.test_clips_api import CLIP, Phone, expect_problem
 from habla_ml_tests.testing.deployment_settings import PROJECT
 from habla_ml_tests.testing.received_consents import give_consent
+from habla_ml_tests.testing.recorded_days import DAY, SimulatedSegment, publish_recordings
 from habla_ml_tests.testing.service_client import ServiceUnderTest
 
 CONSENT = str(UUID(int=1))
@@ -169,6 +170,15 @@ def test_where_no_consent_is_required_a_device_takes_no_clips_of_others_with_its
         expect_problem(other.request("GET", f"/v1/contributors/c-17{path}"), 404, "not-found")
     assert phone.consent().json()["stands"]
     assert phone.request("GET", "/v1/contributors/c-17").json()["clips"] == 1
+
+
+def test_a_device_takes_no_recordings_that_no_device_sent_with_its_first_consent(phone: ConsentingPhone) -> None:
+    state = phone.service.state
+    publish_recordings(state.lake, DAY, [SimulatedSegment("3A", 1, speaker="Lucía")], state.settings.work_folder)
+    expect_problem(phone.consent(contributor="LUCÍA"), 403, "forbidden")
+    give_consent(state.database, "Lucía")  # as a person does on the page
+    expect_problem(phone.consent(contributor="LUCÍA"), 403, "forbidden")
+    assert phone.consent(contributor="Luc").json()["stands"]
 
 
 def test_where_no_consent_is_required_who_withdrew_is_refused_until_a_new_consent(tmp_path: Path) -> None:

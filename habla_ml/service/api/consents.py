@@ -10,6 +10,8 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from habla_ml.consent.register import Contributor
+from habla_ml.erasure.contributor_data import find_contributor_data
 from habla_ml.inbox.consent_texts import (
     DOCUMENT_PATTERN,
     ConsentText,
@@ -28,11 +30,13 @@ from habla_ml.inbox.consents import (
     find_consent,
     find_standing_consent,
     get_contributor_key,
+    read_consents,
     record_consent,
     withdraw_consents,
 )
 from habla_ml.inbox.devices import Device
 from habla_ml.inbox.locks import lock_contributor
+from habla_ml.recordings.upload_names import is_upload_session
 from habla_ml.service.access import CurrentDevice
 from habla_ml.service.api.fields import Moment, Pseudonym, Uuid
 from habla_ml.service.problems import (
@@ -193,10 +197,24 @@ def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> t
         return _describe(state, connection, body.id, consent), is_new
 
     try:
+        _require_no_other_recordings(state, body.contributor)
         return state.database.change(record)
     except tuple(_REFUSALS) as error:
         wait_s = _RETRY_AFTER_ERASURE_S if isinstance(error, ErasurePendingError) else None
         raise ProblemError(_REFUSALS[type(error)], str(error), wait_s) from None
+
+
+def _require_no_other_recordings(state: ServiceState, contributor: str) -> None:
+    """Raise `ForeignContributorError` if a pseudonym without a consent is a label of recordings that no device sent.
+
+    A withdrawal erases these too, so the first consent to them is a person's to record.
+    """
+    with state.database.read() as connection:
+        if read_consents(connection, contributor):
+            return
+    data = find_contributor_data(state.lake, Contributor(contributor=contributor))
+    if not all(map(is_upload_session, data.sessions)):
+        raise ForeignContributorError("this pseudonym is used by another device or a person; use another one")
 
 
 def _find_text(state: ServiceState, body: ConsentRequest) -> ConsentText:
