@@ -144,12 +144,12 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
     yield _check_alerts(settings.monitoring.alerts)
     yield _check_free_space(settings.work_folder)
     use_project_home(settings)
-    yield _check_dagster_home(os.environ.get("DAGSTER_HOME"))
+    yield _check_dagster_home(os.environ.get("DAGSTER_HOME"), settings.command("dev"))
 
 
-def _check_dagster_home(home: str | None) -> Finding:
+def _check_dagster_home(home: str | None, start: str) -> Finding:
     if not home:
-        next_step = "start Dagster by `habla-ml dev`, or export DAGSTER_HOME"
+        next_step = f"start Dagster by `{start}`, or export DAGSTER_HOME"
         return Finding("DAGSTER_HOME", "note", "not set: runs are lost when Dagster stops", next_step)
     installed, shipped = Path(home) / DAGSTER_CONFIG_FILE, find_shipped_dagster_config()
     try:

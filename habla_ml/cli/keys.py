@@ -37,7 +37,7 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
         if as_json:
             print_json([])
             return
-        print_line("there are no keys yet; `habla-ml keys create` makes them")
+        print_line(f"there are no keys yet; `{context.settings.command('keys', 'create')}` makes them")
         return
     folder = context.settings.keys_folder
     rows = []

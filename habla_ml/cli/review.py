@@ -66,9 +66,7 @@ def review_command(
     elif export is not None:
         _export(segments, export)
     else:
-        service = settings.service
-        address = service.public_url or f"http://{service.host}:{service.port}"
-        _print_queue(segments, queue, settings, f"{address}/correct")
+        _print_queue(segments, queue, settings, f"{settings.service.address}/correct")
 
 
 def _choose(deployment: Deployment) -> None:
@@ -100,7 +98,7 @@ def _print_queue(segments: list[ListedSegment], queue: ReviewQueue, settings: Se
         table.add_row(place, f"{each.seconds:.1f}", each.speaker, people or each.text, "\n".join(each.why))
     print_rich_table(table)
     print_line(
-        f"{len(segments)} of {len(queue.items)} segments, {queue.minutes:.1f} minutes, "
+        f"{len(segments)} of {len(queue.items)} segments; the whole queue has {queue.minutes:.1f} minutes, "
         f"{sum(each.is_random for each in queue.items)} drawn at random, {sum(each.is_blind for each in queue.items)} of "
         f"them blind; chosen on {settings.format_minute(queue.made_at)}"
     )

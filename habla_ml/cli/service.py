@@ -98,7 +98,7 @@ def list_command(as_json: AsJson = False, profile: Profile = None) -> None:
         table.add_row(each.device.device_id, each.device.label, each.describe_state(now), *times)
     database.close()
     if table.row_count == 0:
-        print_line("no device is enrolled; `habla-ml device enrol LABEL` prints a code for one")
+        print_line(f"no device is enrolled; `{settings.command('device', 'enrol', 'LABEL')}` prints a code for one")
         return
     print_rich_table(table)
 

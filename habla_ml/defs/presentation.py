@@ -94,9 +94,9 @@ def link_service_page(settings: Settings, path: str) -> dict[str, dg.MetadataVal
     return {"page": dg.MetadataValue.url(f"{settings.service.address}{path}")}
 
 
-def name_lineage(name: str) -> dict[str, dg.MetadataValue]:
+def name_lineage(settings: Settings, name: str) -> dict[str, dg.MetadataValue]:
     """Return the command that shows what a session, a version or a release came from and led to."""
-    return {"lineage": dg.MetadataValue.md(f"`habla-ml lineage {name}`")}
+    return {"lineage": dg.MetadataValue.md(f"`{settings.command('lineage', name)}`")}
 
 
 def corpus_report_path(settings: Settings) -> Path:

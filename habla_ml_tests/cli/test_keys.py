@@ -46,7 +46,9 @@ def list_names(settings: Settings) -> list[str]:
 def test_keys_are_made_once_for_their_owner_only(
     command: CommandInProcess, settings: Settings, store: DirectoryStore
 ) -> None:
-    assert "there are no keys yet; `habla-ml keys create` makes them" in command.run("keys", "list").out
+    assert (
+        f"there are no keys yet; `{settings.command('keys', 'create')}` makes them" in command.run("keys", "list").out
+    )
     assert "move root-*.pem to a stick" in command.run("keys", "create").out
     names = list_names(settings)
     assert [name.partition("-")[0] for name in names] == ["release", "root"]

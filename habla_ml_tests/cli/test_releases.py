@@ -68,6 +68,7 @@ def test_listings_are_json_for_programs(command: CommandInProcess) -> None:
     keys = json.loads(command.run("keys", "list", "--json").out)
     assert {each["role"] for each in keys} == {"root", "release"}
     assert json.loads(command.run("device", "list", "--json").out) == []
+    assert "`habla-ml device enrol LABEL -p " in " ".join(command.run("device", "list").out.split())
     assert json.loads(command.run("account", "list", "--json").out) == []
 
 

@@ -147,7 +147,7 @@ def test_the_metadata_have_figures_plots_and_links(trained):
     assert report["clips decoded now"] > 0
     assert report["page"] == "https://habla.example/reports/v1"
     for asset in (checkpoint, report):
-        assert asset["lineage"] == "`habla-ml lineage v1`"
+        assert asset["lineage"] == f"`{trained.settings.command('lineage', 'v1')}`"
     assert f"| snapshot\\_id | {checkpoint['snapshot']} |" in report["provenance"]
     assert checkpoint["code"] == shorten_ids(str(read_code_identity()))
     assert report["WER with intervals"].startswith("![WER, 95 % intervals](<data:image/svg+xml,")
@@ -174,7 +174,7 @@ def test_a_release_by_a_persons_decision_names_its_ancestors(trained):
     assert trained.materialize("cdn_release", "v1").success
     released, record = trained.metadata("cdn_release", "v1"), read_training_record(lake, "v1")
     assert (released["released"], released["checkpoint"]) == (True, record.tree[:16])
-    assert released["lineage"] == f"`habla-ml lineage {released['version']}`"
+    assert released["lineage"] == f"`{settings.command('lineage', released['version'])}`"
     assert released["snapshot of the training"] == load_latest_snapshot(lake).id[:16]
     assert released["code of the training"] == released["code of the release"] == shorten_ids(str(read_code_identity()))
     found = trace_lineage(lake, open_store(settings.release.store), released["version"], LineageBounds())

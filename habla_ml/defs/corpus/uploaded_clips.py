@@ -68,7 +68,10 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
             if database is None:
                 return dg.MaterializeResult(
                     metadata=build_result_metadata(
-                        _NOT_STARTED, {"received": 0}, "start it with `habla-ml serve`", details={"received": 0}
+                        _NOT_STARTED,
+                        {"received": 0},
+                        f"start it with `{settings.command('serve')}`",
+                        details={"received": 0},
                     )
                 )
             if config.read_again:

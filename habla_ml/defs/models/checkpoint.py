@@ -12,6 +12,7 @@ from habla_ml.defs.code_versions import get_code_version
 from habla_ml.defs.models.training_metadata import build_progress_metadata, build_training_metadata
 from habla_ml.defs.partitions import MODEL_OWNERS, model_versions
 from habla_ml.defs.pipe_messages import WholeLineMessageReader
+from habla_ml.defs.presentation import name_lineage
 from habla_ml.defs.resources import StoreResource
 from habla_ml.errors import TrainingError, TrainingInterruptedError, TrainingKilledError
 from habla_ml.settings import Settings, save_settings
@@ -72,8 +73,9 @@ def build_fine_tuned_checkpoint(settings: Settings) -> dg.AssetsDefinition:
         record = read_training_record(opened, version)
         if record is None:
             raise TrainingError(f"the training process ended well, but {version} has no checkpoint in {opened.url}")
+        reported = {**name_lineage(settings, version), **(trained.metadata or {})}
         return dg.MaterializeResult(
-            data_version=trained.data_version, metadata=build_training_metadata(plan, record, trained.metadata or {})
+            data_version=trained.data_version, metadata=build_training_metadata(plan, record, reported)
         )
 
     return fine_tuned_checkpoint

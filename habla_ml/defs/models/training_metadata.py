@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from habla_ml.defs.plots import plot_line
-from habla_ml.defs.presentation import name_lineage, show_table, to_percent
+from habla_ml.defs.presentation import show_table, to_percent
 from habla_ml.defs.result_metadata import build_result_metadata, round_figure
 from habla_ml.tables import TextTable
 
@@ -41,7 +41,8 @@ def build_training_metadata(
     Args:
         plan: What the version is pinned to.
         record: The record of its training.
-        reported: What only the training process knows: where TensorBoard's files and the runs of trackers are.
+        reported: The command of the lineage, and what only the training process knows: where TensorBoard's files and the
+            runs of trackers are.
     """
     minutes = record.wall_s / 60
     return build_result_metadata(
@@ -72,7 +73,7 @@ def build_training_metadata(
             "evaluation audio left out": record.evaluation_audio_left_out or None,
             "remedies": record.remedies.model_dump(exclude_defaults=True) or None,
             "general speech": {each.name: asdict(each) for each in record.general_speech} or None,
-            **dict(_list_origins(plan, record)),
+            **dict(_list_origins(record)),
             **reported,
             "checkpoint": record.tree,
             "snapshot": plan.snapshot,
@@ -93,7 +94,7 @@ def _list_plots(record: TrainingRecord) -> Iterator[tuple[str, dg.MetadataValue]
                 yield f"{stage}validation", plot_line(wers, "step", "validation WER, %")
 
 
-def _list_origins(plan: VersionPlan, record: TrainingRecord) -> Iterator[tuple[str, Any]]:
+def _list_origins(record: TrainingRecord) -> Iterator[tuple[str, Any]]:
     yield "base model", f"{record.base_model} @ {record.base_model_revision or 'by content'}"
     if record.start is not None:
         yield "continued from", f"{record.start.repository} @ {record.start.revision}"
@@ -102,7 +103,6 @@ def _list_origins(plan: VersionPlan, record: TrainingRecord) -> Iterator[tuple[s
         sources = {each.name: asdict(each) for each in first.general_speech}
         yield "first stage", {**first.model_dump(mode="json", include=fields), "general speech": sources}
         yield "first stage: validations", _tabulate_validations(first)
-    yield from name_lineage(plan.version).items()
 
 
 def _tabulate_validations(run: TrainedRun) -> dg.MarkdownMetadataValue:

@@ -50,7 +50,7 @@ def build_wer_report(settings: Settings) -> dg.AssetsDefinition:
                 evaluation,
                 settings.evaluation.acceptable,
                 page=link_service_page(settings, f"/reports/{version}"),
-                details=name_lineage(version),
+                details=name_lineage(settings, version),
             ),
         )
 

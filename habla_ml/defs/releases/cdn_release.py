@@ -68,7 +68,8 @@ def build_cdn_release(settings: Settings) -> dg.AssetsDefinition:
             "released": True,
             "why": why,
             **_list_details(settings, release, signing),
-            **_describe_ancestors(release, draft),
+            **name_lineage(settings, release.version),
+            **_describe_ancestors(draft),
             "archives": table(map(vars, draft.archives), ["label", "format", "quantisation", "artefact"]),
         }
         return dg.MaterializeResult(
@@ -85,7 +86,7 @@ def _describe_refusal(settings: Settings, version: str, why: dg.MetadataValue) -
         {"released": False},
         "read why; correct more speech for the next version, or sign an override (docs/decide.md)",
         page=link_service_page(settings, f"/reports/{version}"),
-        details={"released": False, "why": why, **name_lineage(version)},
+        details={"released": False, "why": why, **name_lineage(settings, version)},
     )
 
 
@@ -107,9 +108,8 @@ def _describe_release(
     )
 
 
-def _describe_ancestors(release: "PublishedRelease", draft: "ReleaseDraft") -> dict[str, Any]:
+def _describe_ancestors(draft: "ReleaseDraft") -> dict[str, Any]:
     return {
-        **name_lineage(release.version),
         "checkpoint": draft.training.checkpoint,
         "training record": draft.training.record,
         "snapshot of the training": draft.training.snapshot,

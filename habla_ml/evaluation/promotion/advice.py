@@ -12,7 +12,7 @@ from typing import Final, Literal
 from habla_ml.evaluation.frozen_record import EvaluationRecord
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
 from habla_ml.evaluation.promotion.rule import Verdict
-from habla_ml.evaluation.scoring.rates import format_percent
+from habla_ml.evaluation.scoring.rates import format_bound, format_percent, format_percent_beside
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AdviceSettings
 
@@ -136,9 +136,9 @@ def _decide_verdict(inputs: AdviceInputs, forecasts: tuple[Forecast, ...], setti
         return "do_not", headline, [_describe_base_wer(base, settings)]
     if frequent is not None and frequent.share > settings.one_term_share:
         why = (
-            f"At least {format_percent(frequent.share)} of the base model's errors are {frequent.term!r}, more than "
-            f"{format_percent(settings.one_term_share)}: add a single term to the vocabulary or the prompt of the "
-            "recogniser instead of training."
+            f"At least {format_percent_beside(frequent.share, settings.one_term_share)} of the base model's errors are "
+            f"{frequent.term!r}, more than {format_bound(settings.one_term_share)}: add a single term to the vocabulary or the "
+            "prompt of the recogniser instead of training."
         )
         return "do_not", f"Do not fine-tune: add {frequent.term!r} to the vocabulary or the prompt", [why]
     if inputs.hours < settings.fewest_hours and not _is_proven(latest):
@@ -236,10 +236,11 @@ def _is_proven(latest: LatestVersion | None) -> bool:
 
 
 def _describe_base_wer(base: Interval, settings: AdviceSettings) -> str:
+    wrong = format_percent_beside(base.value, settings.base_wer_from, 1)
     sentence = (
-        f"The base model gets {100 * base.value:.1f}\u00a0% of the words wrong ({100 * base.low:.1f} to "
+        f"The base model gets {wrong} of the words wrong ({100 * base.low:.1f} to "
         f"{100 * base.high:.1f}), {'below' if base.value < settings.base_wer_from else 'above'} the "
-        f"{format_percent(settings.base_wer_from)} from which fine-tuning pays"
+        f"{format_bound(settings.base_wer_from)} from which fine-tuning pays"
     )
     is_unsure = base.low < settings.base_wer_from <= base.high
     return f"{sentence}; the bound is inside the interval." if is_unsure else f"{sentence}."
@@ -270,8 +271,8 @@ def _describe_improvement(latest: LatestVersion) -> str:
 
 def _describe_small_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
-        f"{furthest.more_hours:g} more hours would remove at least {format_percent(settings.worth_removing)} of today's "
-        f"errors with a probability of {furthest.probability_text}, below {format_percent(settings.worth_probability)}: "
+        f"{furthest.more_hours:g} more hours would remove at least {format_bound(settings.worth_removing)} of today's "
+        f"errors with a probability of {_format_chance(furthest, settings)}, below {format_bound(settings.worth_probability)}: "
         "more corrections are not worth their time."
     )
 
@@ -280,9 +281,16 @@ def _describe_gain(furthest: Forecast, settings: AdviceSettings) -> str:
     return (
         f"{furthest.more_hours:g} more hours are expected to remove {format_percent(furthest.reduction.value)} of today's "
         f"errors (80\u00a0% interval {_format_interval(furthest.reduction)}), and at least "
-        f"{format_percent(settings.worth_removing)} with a probability of {furthest.probability_text}; the bound is "
-        f"{format_percent(settings.worth_probability)}."
+        f"{format_bound(settings.worth_removing)} with a probability of {_format_chance(furthest, settings)}; the bound is "
+        f"{format_bound(settings.worth_probability)}."
     )
+
+
+def _format_chance(forecast: Forecast, settings: AdviceSettings) -> str:
+    """Return the probability, with the digits that it takes to differ from the bound."""
+    if forecast.probability_text != format_percent(forecast.probability):
+        return forecast.probability_text
+    return format_percent_beside(forecast.probability, settings.worth_probability)
 
 
 def _format_interval(interval: Interval) -> str:

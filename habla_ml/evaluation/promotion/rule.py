@@ -12,7 +12,7 @@ from habla_ml.evaluation.promotion.plausibility import list_alarms, list_size_sh
 from habla_ml.evaluation.promotion.replacement import describe_superiority, explain_keeping, is_probably_better
 from habla_ml.evaluation.promotion.withheld_formats import WithheldFormat, list_withheld_formats
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION
-from habla_ml.evaluation.scoring.rates import format_percent
+from habla_ml.evaluation.scoring.rates import format_bound, format_percent, format_percent_beside
 from habla_ml.evaluation.scoring.statistics import INTERVAL_RULE, Interval
 from habla_ml.model_version import parent_version
 from habla_ml.settings import PromotionSettings
@@ -129,11 +129,13 @@ def _list_shortcomings(
     relative = change.relative_improvement if change else None
     if relative is None or not 0 < relative.value <= settings.deploy_above_relative:
         return
-    fell, bound = format_percent(relative.value), format_percent(settings.deploy_above_relative)
-    if relative.value < settings.collect_below_relative:
-        yield f"Errors fell by {fell}, below {format_percent(settings.collect_below_relative)}. Collect more corrected speech."
+    is_small = relative.value < settings.collect_below_relative
+    bound = settings.collect_below_relative if is_small else settings.deploy_above_relative
+    fell, needed = format_percent_beside(relative.value, bound), format_bound(bound)
+    if is_small:
+        yield f"Errors fell by {fell}, below {needed}. Collect more corrected speech."
     else:
-        yield f"Errors fell by {fell}, a marginal gain: a release needs more than {bound}. Collect more speech."
+        yield f"Errors fell by {fell}, a marginal gain: a release needs more than {needed}. Collect more speech."
 
 
 def _list_notes(comparison: Comparison, guards: Sequence[GuardResult], settings: PromotionSettings) -> Iterator[str]:
@@ -143,8 +145,9 @@ def _list_notes(comparison: Comparison, guards: Sequence[GuardResult], settings:
         yield describe_superiority(previous, settings)
     if base is not None and relative is not None and relative.value > settings.deploy_above_relative:
         yield (
-            f"Errors fell by {_format_change(relative)} against {base.against}, above the bound of "
-            f"{format_percent(settings.deploy_above_relative)}."
+            f"Errors fell by {format_percent_beside(relative.value, settings.deploy_above_relative)} (95 % interval "
+            f"{format_percent(relative.low)} to {format_percent(relative.high)}) against {base.against}, above the bound of "
+            f"{format_bound(settings.deploy_above_relative)}."
         )
     unshown = [each for each in guards if each.outcome == "not shown" and each.name in settings.may_stay_unshown]
     if unshown:

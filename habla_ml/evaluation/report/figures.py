@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.evaluation.metrics.hallucination import CountShare
 from habla_ml.evaluation.scoring.statistics import Interval
 
 NO_VALUE = "–"
-_EXTRA_DIGIT_BELOW = 0.1
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -57,7 +58,12 @@ def points_with_interval(interval: Interval | None) -> str:
 
 def factor(value: Interval | None) -> str:
     """Return a real-time factor with its interval: `0.021 × (0.019–0.024)`, `1.35 × (1.20–1.60)`."""
-    return number_with_interval(value, 3 if value and value.value < _EXTRA_DIGIT_BELOW else 2, "\u00a0×")
+    return number_with_interval(value, count_decimals(value.value) if value else 0, "\u00a0×")
+
+
+def count_decimals(value: float) -> int:
+    """Return how many decimals show two significant digits, at least two: 2 for 0.35, 3 for 0.021, 5 for 0.0004."""
+    return max(2, 1 - math.floor(math.log10(value))) if value > 0 else 2
 
 
 def milliseconds(value: Interval | None) -> str:
@@ -72,7 +78,7 @@ def memory(size_bytes: float) -> str:
 
 def dollars(amount: float) -> str:
     """Return `0.013 USD`, or `1.35 USD`."""
-    return f"{amount:.{3 if amount < _EXTRA_DIGIT_BELOW else 2}f}\u00a0USD"
+    return f"{amount:.{count_decimals(amount)}f}\u00a0USD"
 
 
 def minutes(duration_s: float) -> str:

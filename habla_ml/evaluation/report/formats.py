@@ -84,7 +84,8 @@ def describe_parity(parity: Mapping[str, float]) -> str:
 def _describe_speed(score: FormatScore) -> str:
     if score.real_time_factor is None:
         return figures.NO_VALUE
-    return f"{score.real_time_factor:.2f}" + (" (interpreter)" if score.is_emulated else "")
+    factor = figures.number(score.real_time_factor, figures.count_decimals(score.real_time_factor))
+    return f"{factor} (interpreter)" if score.is_emulated else factor
 
 
 def _list_notes(found: FormatScores) -> Iterator[str]:

@@ -15,6 +15,7 @@ from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.metric import Metric, Unit
 from habla_ml.evaluation.metrics.registry import METRICS
 from habla_ml.evaluation.report import figures
+from habla_ml.evaluation.scoring.rates import format_bound
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
 from habla_ml.tables import TableCell, ThresholdStatus
@@ -28,7 +29,7 @@ _FORMATS: Final[Mapping[Unit, Callable[[Interval], str]]] = {
     "dollars": lambda interval: figures.dollars(interval.value),
 }
 _BOUND_FORMATS: Final[Mapping[Unit, Callable[[float], str]]] = {
-    "share": lambda bound: figures.percent(bound, 0),
+    "share": format_bound,
     "milliseconds": lambda bound: f"{bound:.0f}\u00a0ms",
     "real_time_factor": lambda bound: f"{bound:g}\u00a0×",
     "bytes": figures.memory,

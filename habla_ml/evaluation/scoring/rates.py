@@ -29,6 +29,18 @@ def format_percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
+def format_percent_beside(share: float, bound: float, fewest_digits: int = 0) -> str:
+    """Return a percentage with the digits that it takes to differ from its bound: `19.8 %` beside 20 %."""
+    needed = (each for each in range(fewest_digits, 4) if round(100 * share, each) != round(100 * bound, each))
+    digits = next(needed, fewest_digits)
+    return format_percent(share, digits)
+
+
+def format_bound(bound: float) -> str:
+    """Return a bound of the settings with all its digits: `20 %`, `12.5 %`."""
+    return f"{100 * bound:.6g}\u00a0%"
+
+
 ErrorKind = Literal["errors", "substitutions", "deletions", "insertions"]
 
 

@@ -26,7 +26,7 @@ def describe_daemon(inputs: StatusInputs) -> Iterator[Finding]:
         )
         return
     heartbeat = facts.heartbeat_at
-    start = f"start it: `habla-ml dev -p {inputs.settings.profile_option}`"
+    start = f"start it: `{inputs.settings.command('dev')}`"
     if heartbeat is None:
         yield Finding("daemon", "wrong", "has never run in this DAGSTER_HOME: nothing starts by itself", start)
         return

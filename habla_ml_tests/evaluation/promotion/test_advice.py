@@ -225,6 +225,8 @@ def test_the_reasons_say_what_was_measured_and_what_the_bounds_are() -> None:
         "10 % more errors than the base model (95 % interval -5 % to 30 %), which is not significant."
         in join_reasons(advise(make_inputs(latest=maybe_worse), STEEP, SETTINGS))
     )
+    nearly = join_reasons(advise(make_inputs(base_wer=Interval(0.1, 0.1497, 0.2)), None, SETTINGS))
+    assert "14.97 % of the words wrong (10.0 to 20.0), below the 15 %" in nearly
     at_bound = join_reasons(advise(make_inputs(base_wer=Interval(0.15, 0.2, 0.3)), None, SETTINGS))
     assert "the bound is inside the interval" not in at_bound
 

@@ -3,6 +3,7 @@ import pytest
 from habla_ml.evaluation.comparison.compare import compare_decoded_models
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.metrics.inputs import DecodedModel, OptionalMeasurements
+from habla_ml.evaluation.report.figures import dollars, factor
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard, compare_with_bound
 from habla_ml.evaluation.report.serving import describe_speed_run
 from habla_ml.evaluation.scoring.statistics import Interval
@@ -94,6 +95,19 @@ def test_a_difference_in_time_that_is_shown_but_of_no_use_has_no_winner(two_mode
 
     assert (winner(-12, -6), winner(-12, -4)) == ("v2", NO_WINNER)
     assert (winner(6, 12), winner(4, 12)) == ("base", NO_WINNER)
+
+
+def test_small_figures_keep_two_digits_and_bounds_all_of_theirs(two_models: Comparison) -> None:
+    assert factor(Interval(0.0003, 0.0004, 0.0005)) == "0.00040\u00a0× (0.00030–0.00050)"
+    assert factor(Interval(0.019, 0.021, 0.024)) == "0.021\u00a0× (0.019–0.024)"
+    assert factor(Interval(1.2, 1.35, 1.6)) == "1.35\u00a0× (1.20–1.60)"
+    assert [dollars(each) for each in (0.0, 0.00027, 0.0134, 1.346)] == [
+        "0.00\u00a0USD",
+        "0.00027\u00a0USD",
+        "0.013\u00a0USD",
+        "1.35\u00a0USD",
+    ]
+    assert row(two_models, "WER", AcceptableSettings(wer=0.125)).bound == "below 12.5\u00a0%"
 
 
 def test_a_bound_is_met_missed_or_within_the_interval() -> None:
