@@ -6,6 +6,7 @@ from habla_ml.evaluation.metrics.inputs import DecodedModel, OptionalMeasurement
 from habla_ml.evaluation.report.figures import dollars, factor
 from habla_ml.evaluation.report.scoreboard import NO_WINNER, ScoreboardRow, build_scoreboard, compare_with_bound
 from habla_ml.evaluation.report.serving import describe_speed_run
+from habla_ml.evaluation.scoring.rates import format_percent_beside
 from habla_ml.evaluation.scoring.statistics import Interval
 from habla_ml.settings import AcceptableSettings
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
@@ -108,6 +109,13 @@ def test_small_figures_keep_two_digits_and_bounds_all_of_theirs(two_models: Comp
         "1.35\u00a0USD",
     ]
     assert row(two_models, "WER", AcceptableSettings(wer=0.125)).bound == "below 12.5\u00a0%"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.1, "10"), (0.25, "25"), (0.298, "29.8"), (0.3004, "30.04"), (0.3, "30"), (0.2999999, "30")]
+)
+def test_a_share_beside_its_bound_has_the_digits_that_tell_them_apart(share: float, shown: str) -> None:
+    assert format_percent_beside(share, 0.3) == f"{shown}\u00a0%"
 
 
 def test_a_bound_is_met_missed_or_within_the_interval() -> None:
