@@ -103,6 +103,10 @@ class ReleaseError(HablaError):
     """A release or rollback is refused, or the published files do not verify."""
 
 
+class UnsignedStateError(ReleaseError):
+    """None of the keys at hand signed the state of a channel, such as one from before a change of the keys."""
+
+
 @dataclass(frozen=True)
 class IsolatedError:
     """An error that affected one day, source or table, while the others went on."""

@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from habla_ml.client.channel_statement import CHANNEL_KIND
 from habla_ml.client.signatures import SignedText, count_valid_signatures
-from habla_ml.errors import ReleaseError
+from habla_ml.errors import ReleaseError, UnsignedStateError
 from habla_ml.lake import Store, to_canonical_json
 from habla_ml.model_version import parent_version
 from habla_ml.release.manifest import Label, ModelVersion, PublishedRecord, Sha256
@@ -107,7 +107,7 @@ def sign_state(content: Mapping[str, Any], signing: Signing, now: datetime) -> C
 
 
 def require_own_signature(pointer: ChannelPointer, signing: Signing) -> None:
-    """Raise `ReleaseError` unless one of these keys signed exactly this state.
+    """Raise `UnsignedStateError` unless one of these keys signed exactly this state.
 
     Whoever can write to the store can write a state there. Without this check, the next move would sign it.
     """
@@ -120,7 +120,7 @@ def require_own_signature(pointer: ChannelPointer, signing: Signing) -> None:
         stated = ChannelPointer.model_validate_json(signed.text).copy_state()
     if stated == pointer.copy_state():
         return
-    raise ReleaseError(
+    raise UnsignedStateError(
         f"move {pointer.sequence} of channel {pointer.channel} names {pointer.version}, and none of the keys at hand signed "
         "that; look at `habla-ml releases`, and pass --unverified if it is right"
     )

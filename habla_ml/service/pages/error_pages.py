@@ -24,6 +24,9 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "conflict": mark_message(
         "Another person changed this meanwhile. Load the page again and look before you repeat it."
     ),
+    "release-refused": mark_message(
+        "The release stays as it is: files of the one you chose are missing, or its key was replaced since. Tell the technician."
+    ),
     "internal": mark_message("Something failed on our side. Nothing that you saved is lost. Try again later."),
 }
 _OTHER_SENTENCE: Final = mark_message("The page did not understand this request. Go back and try again.")

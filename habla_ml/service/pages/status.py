@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
-from habla_ml.errors import PointerMovedError, ReleaseError
+from habla_ml.errors import PointerMovedError, ReleaseError, UnsignedStateError
 from habla_ml.inbox.accounts import Account
 from habla_ml.lake import catalogue
 from habla_ml.model_version import is_version
@@ -16,10 +17,11 @@ from habla_ml.release.moves import rollback
 from habla_ml.service.pages.current_account import CurrentAccount, require_right
 from habla_ml.service.pages.layout import add_page_headers, redirect_to, render_page
 from habla_ml.service.pages.status_cache import StatusCache
-from habla_ml.service.problems import CONFLICT, NOT_FOUND, ProblemError
+from habla_ml.service.problems import CONFLICT, NOT_FOUND, Problem, ProblemError
 from habla_ml.service.state import State
 
 STATUS_PATH: Final = "/status"
+_REFUSED: Final = Problem("release-refused", HTTPStatus.CONFLICT, "The channel cannot move to this release")
 _REPORT_POLICY: Final = "; ".join(
     (
         # The report has its own script. In a sandbox it has no origin: neither the session nor any page is in its reach.
@@ -77,8 +79,11 @@ def move_release(
         rollback(state.release_store, channel, version, state.read_clock(), seen, signing)
     except PointerMovedError as error:
         raise ProblemError(CONFLICT, "The channel was moved meanwhile") from error
+    except UnsignedStateError as error:
+        step = state.settings.command("rollback", "--to", version, "--unverified")
+        raise ProblemError(_REFUSED, f"no key of today signed this release; if it is right, run `{step}`") from error
     except ReleaseError as error:
-        raise ProblemError(CONFLICT, "The files of this release are incomplete; the channel did not move") from error
+        raise ProblemError(_REFUSED, "the files of this release are incomplete; the channel did not move") from error
     moved = read_channel(state.release_store, channel).current
     # Another worker may show the page; the number says that its summary can be too old.
     return redirect_to(state, STATUS_PATH if moved is None else f"{STATUS_PATH}?sequence={moved.sequence}")

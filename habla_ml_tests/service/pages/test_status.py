@@ -12,7 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from habla_ml.release.channel import read_channel
+from habla_ml.release.keys import change_keys
 from habla_ml.release.moves import rollback
+from habla_ml.release.signing import generate_key, load_keys, save_key
 from habla_ml.service.app import create_app
 from habla_ml.service.pages import status_cache
 from habla_ml.service.pages.status_summary import StatusSummary, read_status_summary
@@ -127,6 +129,25 @@ def test_a_release_that_changed_since_the_person_looked_stays(
     assert answer.status_code == 409
     assert "Another person changed this meanwhile." in answer.text
     assert read_move(pages) == ("v2", 4)
+
+
+def test_a_release_of_a_replaced_key_is_refused_with_the_reason(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    store, settings = pages.state.release_store, pages.state.settings
+    first = read_channel(store, "stable").releases[0]
+    form = {"version": first.version, "seen": "2"}
+    (old,), new = load_keys(settings.keys_folder, "release"), generate_key()
+    save_key(settings.keys_folder, "release", new)
+    roots = load_keys(settings.keys_folder, "root")
+    change_keys(store, roots, NOW, add={new.key_id: new.public_text}, revoke=[old.key_id])
+    answer = pages.client.post("/rollback", data=form, headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/release-refused")
+    assert f"--to {first.version} --unverified" in answer.json()["detail"]
+    shown = pages.client.post("/rollback", data=form, headers=BROWSER).text
+    assert "its key was replaced since. Tell the technician." in shown
+    assert read_move(pages) == ("v2", 2)
 
 
 def test_without_the_right_there_is_no_button_and_no_way_back(
