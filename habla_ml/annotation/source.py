@@ -27,6 +27,8 @@ class SourceDay:
     day: str
     unread: str = ""
     """Digest of the input that `collect` has yet to read; empty where the log holds all of it."""
+    brings_clips: bool = False
+    """Whether the unread input has clips of its own, so that the day need not be recorded before."""
 
 
 @dataclass(frozen=True)

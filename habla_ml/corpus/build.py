@@ -190,20 +190,23 @@ def find_outdated_days(
 ) -> Iterator[ChangedDay]:
     """Yield the days to build again, in order: a source has unread input, or the text is older than what it is from.
 
-    A day without recordings in the lake waits for them. With `errors`, a day whose pointers cannot be read is added to
-    it and does not stop the others. Changed conventions do not make a day outdated here: a person starts that backfill.
+    A day without recordings in the lake waits for them, unless unread input brings clips. With `errors`, a day whose
+    pointers cannot be read is added to it and does not stop the others. Changed conventions do not make a day outdated
+    here: a person starts that backfill.
     Costs three listings, and one read for each pointer that moved.
     """
     unread: dict[str, list[str]] = defaultdict(list)
+    with_clips = set()
     for each in (day for source in changes for day in source.days):
         unread[each.day] += [each.unread] if each.unread else []
+        with_clips.update([each.day] if each.brings_clips else [])
     families = (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.CORPUS)
     day_pointers, log_pointers, text_pointers = (family.read(lake, unread) for family in families)
     for day in sorted(unread):
         outdated = None
         with isolate(day, errors):
             metadata_id = find_metadata_id(day_pointers, day)
-            if metadata_id is not None:
+            if metadata_id is not None or day in with_clips:
                 events_id = find_events_id(log_pointers, day)
                 text = text_pointers.read_pointer(catalogue.CORPUS.name(day))
                 is_built = text is not None and (text.value["annotations"], text.value["facts"]) == (

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from habla_ml.annotation.sources.tables.table_import import load_last_import
 from habla_ml.lake import catalogue
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.status.inputs import StatusInputs, format_count
@@ -35,6 +36,23 @@ def list_skipped_sessions(skipped: list[Skipped], settings: Settings) -> Iterato
         rest = len(skipped) - _MOST_SESSIONS_SHOWN
         found = f"{rest} more in {settings.recordings.folder}"
         yield Finding("skipped sessions", "note", found, "", {"sessions": len(skipped)})
+
+
+def describe_tables(inputs: StatusInputs) -> Iterator[Finding]:
+    """Yield a line for each table of transcripts whose last import left rows out."""
+    for table in inputs.settings.annotation.tables:
+        last = load_last_import(table, inputs.lake) if table.exists() else None
+        if last is None or not last.skipped_inputs:
+            continue
+        used = last.matched + last.clips
+        reason = Counter(each.reason for each in last.skipped_inputs).most_common(1)[0][0]
+        yield Finding(
+            "tables",
+            "note" if used else "wrong",
+            f"{last.name}: {format_count(len(last.skipped_inputs), 'remark')}, for example: {reason}",
+            "correct the table and save it; `annotated_corpus` lists all under `skipped table rows`",
+            {"used": used, "remarks": len(last.skipped_inputs)},
+        )
 
 
 def describe_skipped_files(inputs: StatusInputs) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
             ("failed runs", orchestrator_lines.describe_failures),
             ("skipped sessions", input_lines.describe_skipped_sessions),
             ("files set aside", input_lines.describe_skipped_files),
+            ("tables", input_lines.describe_tables),
             ("uploads set aside", upload_lines.describe_set_aside_uploads),
         ),
     ),

@@ -47,6 +47,7 @@ _PROBLEMS: Final[Mapping[str, str]] = {
     "review queue": mark_message("The list of clips to correct is out of date."),
     "skipped sessions": mark_message("Some classes could not be read."),
     "files set aside": mark_message("Some files could not be used."),
+    "tables": mark_message("A table of transcripts could not be used."),
     "uploads set aside": mark_message("Some clips from phones could not be used."),
 }
 _OTHER_PROBLEM: Final = mark_message("Part of the state cannot be read.")

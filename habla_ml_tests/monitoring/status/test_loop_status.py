@@ -19,6 +19,7 @@ from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_store
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.status.facts import ActiveRun, FailedWork, OrchestratorFacts, ScheduledTick
+from habla_ml.monitoring.status.input_lines import describe_tables
 from habla_ml.monitoring.status.inputs import StatusInputs, format_duration
 from habla_ml.monitoring.status.loop_status import LoopStatus, read_loop_status
 from habla_ml.recordings.segments import read_segment_metadata
@@ -142,6 +143,20 @@ def test_files_that_a_day_set_aside_are_counted_by_day(workspace, read):
     found = find(read(), "files set aside")
     assert (found.health, found.values["files"], found.values["days"]) == ("note", 1, 1)
     assert f"{DAY} (1)" in found.found
+
+
+def test_a_table_that_gives_nothing_needs_a_person(tmp_path):
+    table = tmp_path / "validated.tsv"
+    table.write_text("path\tsentence\n1.mp3\tUno.\n", "utf-8")
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    store = workspace.settings.release.store
+    inputs = StatusInputs(workspace.settings, NOW, lambda: workspace.lake, lambda: open_store(store), lambda: FACTS)
+    assert list(describe_tables(inputs)) == []
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
+    [found] = describe_tables(inputs)
+    assert found.health == "wrong"
+    assert "audio_path" in found.found
+    assert found.values == {"used": 0, "remarks": 1}
 
 
 def test_annotated_segments_leave_the_review_queue(workspace, read):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from habla_ml.annotation.sources.tables.clip_paths import ClipFinder
-from habla_ml.annotation.sources.tables.rows import TableRow, table_name
+from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, table_name
 from habla_ml.audio import AudioDecoder
 from habla_ml.errors import InputError
 from habla_ml.names import escape_name
@@ -16,6 +17,7 @@ from habla_ml.recordings.day_reader import SegmentOrigin, read_segment
 from habla_ml.recordings.metadata import SegmentHint
 from habla_ml.recordings.segments import RecordedSegment, segment_id
 from habla_ml.recordings.sessions import Skipped, parse_session_start
+from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.recordings.day_reader import DecodeAudio
@@ -71,6 +73,20 @@ class ClipLocator:
         session = file.parent.name if started else f"{self._name}-{row.speaker}" if row.speaker else self._name
         day = started.strftime("%Y-%m-%d") if started else self._day
         return LocatedClip(row, file, escape_name(file.relative_to(self._finder.root).as_posix()), session, day)
+
+
+def find_change_time(file: Path, settings: Settings, now: datetime) -> datetime:
+    """Return when the table was last changed, in the zone of the settings; a time in the future is now."""
+    return min(datetime.fromtimestamp(file.stat().st_mtime, settings.zone), now.astimezone(settings.zone))
+
+
+def find_default_day(path: Path, settings: Settings, now: datetime) -> str:
+    """Return the day of clips whose folder names no session: of the table's last change, but not before the first day.
+
+    Raises `InputError` if the path is no table.
+    """
+    changed_at = find_change_time(find_table_file(path), settings, now)
+    return max(changed_at.strftime("%Y-%m-%d"), settings.recordings.first_day)
 
 
 def read_table_clips(path: Path, rows: list[TableRow], max_duration_s: float) -> Iterator[TableClip | Skipped]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
+from habla_ml.annotation.sources.tables.clips import find_default_day
 from habla_ml.annotation.sources.tables.table_import import (
     clear_skipped_rows,
     find_changed_tables,
@@ -19,10 +20,14 @@ from habla_ml.consent.admission import Consents, load_consents
 from habla_ml.errors import InputError, IsolatedError, isolate
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.recordings.day_range import is_day_inside
+from habla_ml.recordings.days import load_day, publish_day
 
 
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that the tables have events of. Changed tables are unread input of the newest recorded day.
+
+    In a lake without a recorded day they are input of the day on which the newest of them was saved: nobody need have
+    Habla's recordings.
 
     A table that does not exist, or whose rows wait for a consent while the register cannot be read, is an error of its
     own and does not hide the others.
@@ -37,14 +42,18 @@ def find_changes(context: SourceContext) -> SourceChanges:
             days.update(load_imported_days(table, pointers))
     recorded = catalogue.RECORDINGS.keys(lake) if changed else iter(())
     newest = max((day for day in recorded if is_day_inside(day, settings, context.now)), default=None)
-    unread = {} if newest is None else {newest: compute_digest(list(changed.values()))}
-    found = tuple(SourceDay(day, unread.get(day, "")) for day in sorted({*days, *unread}))
+    saved = max((find_default_day(table, settings, context.now) for table in changed), default="")
+    is_first = newest is None and saved != "" and is_day_inside(saved, settings, context.now)
+    day_to_read = saved if is_first else newest
+    unread = {day_to_read: compute_digest(list(changed.values()))} if day_to_read else {}
+    found = tuple(SourceDay(day, unread.get(day, ""), is_first and day in unread) for day in sorted({*days, *unread}))
     return SourceChanges(found, errors=tuple(dict.fromkeys(errors)))
 
 
-def collect(context: SourceContext, _day: str) -> None:
+def collect(context: SourceContext, day: str) -> None:
     """Import every changed table, for all its days. An unreadable table is recorded and does not stop the others.
 
+    A day that was asked for a table and got no clip is published empty, so that the run can say why.
     A table that does not exist waits; the sensor reports it. Raises `InputError` if the consent register cannot be read,
     or `PointerMovedError` if another process published the same day. Run again.
     """
@@ -58,6 +67,8 @@ def collect(context: SourceContext, _day: str) -> None:
             import_table(table, lake, settings, now)
         except InputError as error:
             record_unreadable_table(table, lake, error)
+    if tables and load_day(lake, day) is None:
+        publish_day(lake, day, [], settings.work_folder)
 
 
 def _is_to_import(table: Path, lake: Lake, consents: Consents) -> bool:

@@ -27,7 +27,7 @@ from habla_ml.annotation.review_queue import load_blind_requests
 from habla_ml.annotation.sources.tables.clip_memory import ClipMemory
 from habla_ml.annotation.sources.tables.clip_paths import split_audio_path
 from habla_ml.annotation.sources.tables.clip_spool import ClipSpool
-from habla_ml.annotation.sources.tables.clips import ClipLocator, LocatedClip
+from habla_ml.annotation.sources.tables.clips import ClipLocator, LocatedClip, find_change_time, find_default_day
 from habla_ml.annotation.sources.tables.row_consent_filter import RowConsentFilter, RowTarget
 from habla_ml.annotation.sources.tables.rows import TableRow, find_table_file, fingerprint_table, read_table, table_name
 from habla_ml.audio import AudioDecoder
@@ -185,15 +185,12 @@ class _TableImporter:
     problems: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        zone = self.settings.zone
         self.name = table_name(self.path)
-        written_at = datetime.fromtimestamp(self.path.stat().st_mtime, zone)
-        self.changed_at = min(written_at, self.now.astimezone(zone))
+        self.changed_at = find_change_time(self.path, self.settings, self.now)
         self._ids_by_day: dict[str, frozenset[str]] = {}
         self._blind_requests = load_blind_requests(self.lake)
         self.longest_s = self.settings.recordings.longest_segment_s
-        default_day = max(self.changed_at.strftime("%Y-%m-%d"), self.settings.recordings.first_day)
-        self.locator = ClipLocator(self.path, default_day)
+        self.locator = ClipLocator(self.path, find_default_day(self.path, self.settings, self.now))
 
     def find_targets(self) -> tuple[list[RowTarget], list[RowTarget]]:
         """Return every admitted row with its segment, and the first row of each new clip."""

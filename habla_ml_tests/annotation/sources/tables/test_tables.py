@@ -10,8 +10,10 @@ import pytest
 from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.sources import collect_events
 from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
+from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.recordings.ingest import ingest_day
+from habla_ml_tests.testing.corrected_days import list_outdated_days
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -262,6 +264,32 @@ def test_collecting_a_day_imports_the_changed_tables(tmp_path: Path) -> None:
     gathered = collect_events(workspace.lake, DAY, workspace.settings, NOW)
     assert (gathered.events, read_texts(workspace, SAVED_DAY)) == (0, ["Uno."])
     assert not is_table_changed(table, workspace.lake)
+
+
+def test_a_table_is_read_in_a_lake_without_recordings(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    write_wav(folder / "1.wav", make_noise())
+    table = write_audio_csv(folder, [("1.wav", "Uno.")])
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    assert [each.day for each in list_outdated_days(workspace)] == [SAVED_DAY]
+    collect_events(workspace.lake, SAVED_DAY, workspace.settings, NOW)
+    built = build_day(workspace.lake, SAVED_DAY, workspace.conventions, workspace.settings)
+    assert (built.counts["segments"], built.counts["usable"]) == (1, 1)
+    assert list_outdated_days(workspace) == []
+
+
+def test_a_table_without_a_usable_row_gives_an_empty_day_that_is_built_once(tmp_path: Path) -> None:
+    table = tmp_path / "validated.tsv"
+    table.write_text("path\tsentence\n1.mp3\tUno.\n", "utf-8")
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(backdate(table))]})
+    assert [each.day for each in list_outdated_days(workspace)] == [SAVED_DAY]
+    collect_events(workspace.lake, SAVED_DAY, workspace.settings, NOW)
+    assert build_day(workspace.lake, SAVED_DAY, workspace.conventions, workspace.settings).counts["segments"] == 0
+    assert list_outdated_days(workspace) == []
+    last = load_last_import(table, workspace.lake)
+    assert last is not None
+    assert "audio_path" in last.skipped_inputs[0].reason
 
 
 def test_an_unreadable_table_stops_no_correction_and_is_reported_until_it_is_corrected(
