@@ -318,7 +318,7 @@ def _require_same(known: RecordedConsent, consent: NewConsent, key: str) -> Reco
     compared: dict[str, Any] = {**vars(consent), "contributor_key": key}
     # Another device or person must not learn that the id exists, nor a repeat change what was recorded first.
     if any(getattr(known, name) != value for name, value in compared.items()):
-        raise ConsentConflictError(f"the id {consent.consent_id} is used for another consent; make a new id")
+        raise ConsentConflictError("the id is used for another consent; make a new id")
     return known
 
 

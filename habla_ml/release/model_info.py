@@ -32,18 +32,35 @@ class ModelInfo(PublishedRecord):
     platform: Label
     channel: str
     sequence: Annotated[int, Field(description="Grows with every move; an answer with a smaller one is outdated.")]
-    version: Annotated[str, Field(examples=["2026.11.21-v2"])]
+    version: Annotated[str, Field(description="Send it as `current`.", examples=["2026.11.21-v2"])]
     number: Annotated[int, Field(description="Orders versions; a rollback returns to a smaller one.")]
-    modelVersion: ModelVersion  # noqa: N815 (a name of the wire)
-    url: Annotated[str, Field(description="Of the zip; without a public address, relative to the file of the CDN.")]
-    sha256: Sha256
-    sizeBytes: int  # noqa: N815
+    modelVersion: Annotated[ModelVersion, Field(description="Send it with corrections.")]  # noqa: N815 (a name of the wire)
+    url: Annotated[
+        str,
+        Field(description="Of the zip. A relative one begins at `channels/CHANNEL/models/` of the CDN."),
+    ]
+    sha256: Annotated[Sha256, Field(description="Of the zip.")]
+    sizeBytes: Annotated[int, Field(description="Of the zip.")]  # noqa: N815
     format: Annotated[Label, Field(description="`mlpackage`, `mlmodelc` or `ctranslate2`.")]
-    minimumOSVersion: str | None  # noqa: N815
-    minimumAppVersion: str | None  # noqa: N815
-    rolloutPercent: Annotated[int, Field(ge=0, le=100, description="Share of devices that install it.")]  # noqa: N815
+    minimumOSVersion: Annotated[str | None, Field(examples=["17.0"])]  # noqa: N815
+    minimumAppVersion: Annotated[str | None, Field(examples=["1.4.0"])]  # noqa: N815
+    rolloutPercent: Annotated[  # noqa: N815
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Share of devices that install it. A device takes the first 8 bytes of SHA-256(`INSTALLATION/VERSION`) "
+            "as a big-endian number modulo 100, and installs if that is smaller. INSTALLATION is a random id that it keeps.",
+        ),
+    ]
     critical: Annotated[bool, Field(description="Whether to install it at once, also over a metered connection.")]
-    move: Literal["release", "promotion", "rollback", "delivery"]
+    move: Annotated[
+        Literal["release", "promotion", "rollback", "delivery"],
+        Field(
+            description="What changed last: `promotion` came from another channel, `rollback` returned to an older version, "
+            "`delivery` changed the share or `critical`."
+        ),
+    ]
     expiresAt: Annotated[AwareDatetime, Field(description="Install nothing that this answer names later.")]  # noqa: N815
     signed: Annotated[
         SignedText | None,

@@ -47,18 +47,18 @@ def create_app(state: ServiceState) -> FastAPI:
     app = FastAPI(
         title="habla_ml",
         version="1",
-        description="Receives clips, corrections and consents, and names the latest model.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = state
     app.state.status = StatusCache(state)
     _add_middleware(app, state.settings.service)
     add_problem_handlers(app)
     add_page_errors(app)
-    add_openapi_document(app)
+    add_openapi_document(app, state.settings.service)
     for router in UNLIMITED_ROUTERS:
         app.include_router(router)
     for router in (*API_ROUTERS, *PAGE_ROUTERS):

@@ -26,11 +26,12 @@ _RETRY_AFTER_OUTAGE_S: Final = 30
 
 @dataclass(frozen=True)
 class Problem:
-    """A kind of error: its name in the last part of `type`, its status, a title, and whether a repeat can succeed."""
+    """A kind of error: the last part of `type`, status, title, what a client does, and whether a repeat can succeed."""
 
     name: str
     status: HTTPStatus
     title: str
+    next_step: str = "Correct the request."
     retryable: bool = False
 
     @property
@@ -39,33 +40,106 @@ class Problem:
         return f"/problems/{self.name}"
 
 
-UNAUTHENTICATED: Final = Problem("unauthenticated", HTTPStatus.UNAUTHORIZED, "A valid token is missing")
-FORBIDDEN: Final = Problem("forbidden", HTTPStatus.FORBIDDEN, "This is not allowed")
-NOT_FOUND: Final = Problem("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")
-METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "Use another method")
-CONFLICT: Final = Problem("conflict", HTTPStatus.CONFLICT, "The same id is used for other content")
-ERASED: Final = Problem("erased", HTTPStatus.GONE, "This was erased and is not stored again")
-CLIP_MISSING: Final = Problem("clip-missing", HTTPStatus.CONFLICT, "The clip has not come yet", retryable=True)
+UNAUTHENTICATED: Final = Problem(
+    "unauthenticated",
+    HTTPStatus.UNAUTHORIZED,
+    "A valid token or code is missing",
+    "Ask the person for a new code, and enrol the device again.",
+)
+FORBIDDEN: Final = Problem(
+    "forbidden", HTTPStatus.FORBIDDEN, "Another device or a person uses this pseudonym", "Make another pseudonym."
+)
+NOT_FOUND: Final = Problem("not-found", HTTPStatus.NOT_FOUND, "Not found", "Read in `detail` what is not there.")
+METHOD_NOT_ALLOWED: Final = Problem(
+    "method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "The address has other methods", "Correct the request."
+)
+CONFLICT: Final = Problem(
+    "conflict",
+    HTTPStatus.CONFLICT,
+    "The id is used for other content, or the consent is older than a withdrawal",
+    "Send the content under a new id; ask the person again for an old consent.",
+)
+ERASED: Final = Problem("erased", HTTPStatus.GONE, "The clip was erased", "Delete it on the device too.")
+CLIP_MISSING: Final = Problem(
+    "clip-missing",
+    HTTPStatus.CONFLICT,
+    "The clip has not come yet",
+    "Send the clip, then the item again.",
+    retryable=True,
+)
 CLOCK_AHEAD: Final = Problem(
-    "clock-ahead", HTTPStatus.CONFLICT, "The time is in the future; set the device's clock", retryable=True
+    "clock-ahead",
+    HTTPStatus.CONFLICT,
+    "The time is more than 10 minutes in the future",
+    "Correct the device's clock, then send the consent with the right time.",
+    retryable=True,
 )
 ERASURE_PENDING: Final = Problem(
-    "erasure-pending", HTTPStatus.CONFLICT, "The data of an earlier withdrawal are not erased yet", retryable=True
+    "erasure-pending",
+    HTTPStatus.CONFLICT,
+    "The data of an earlier withdrawal are not erased yet",
+    "Send the same consent again after the seconds of `Retry-After`.",
+    retryable=True,
 )
-TOO_LARGE: Final = Problem("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+TOO_LARGE: Final = Problem(
+    "too-large",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "The body is too large",
+    "Send less at once; `detail` has the bound.",
+)
 UNSUPPORTED: Final = Problem(
-    "unsupported-media-type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is compressed or wrapped; send it plain"
+    "unsupported-media-type",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "The body is compressed or a form",
+    "Send it without compression, and a clip as the bytes of its file.",
 )
-TOO_SLOW: Final = Problem("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly", retryable=True)
+TOO_SLOW: Final = Problem(
+    "too-slow",
+    HTTPStatus.REQUEST_TIMEOUT,
+    "The body came too slowly",
+    "Send it again over a faster network.",
+    retryable=True,
+)
 DIGEST_MISMATCH: Final = Problem(
-    "digest-mismatch", HTTPStatus.BAD_REQUEST, "The body differs from its digest", retryable=True
+    "digest-mismatch",
+    HTTPStatus.BAD_REQUEST,
+    "The body differs from its digest",
+    "Send the file again: it was damaged on the way.",
+    retryable=True,
 )
-INVALID: Final = Problem("invalid", HTTPStatus.UNPROCESSABLE_ENTITY, "A value is wrong")
-BAD_REQUEST: Final = Problem("bad-request", HTTPStatus.BAD_REQUEST, "The request is malformed")
-NO_CONSENT: Final = Problem("no-consent", HTTPStatus.FORBIDDEN, "The contributor has not consented")
-TOO_MANY: Final = Problem("too-many", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retryable=True)
-UNAVAILABLE: Final = Problem("unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "Try again later", retryable=True)
-INTERNAL: Final = Problem("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed", retryable=True)
+INVALID: Final = Problem(
+    "invalid", HTTPStatus.UNPROCESSABLE_ENTITY, "A value is wrong", "Correct what `faults` or `detail` names."
+)
+BAD_REQUEST: Final = Problem(
+    "bad-request", HTTPStatus.BAD_REQUEST, "The request is malformed", "Correct what `detail` names."
+)
+NO_CONSENT: Final = Problem(
+    "no-consent",
+    HTTPStatus.FORBIDDEN,
+    "The contributor has not consented",
+    "Record a consent that stands, then send the same again. Until then keep it on the device.",
+)
+TOO_MANY: Final = Problem(
+    "too-many",
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "Too many requests, bytes or wrong codes",
+    "Send the same again after the seconds of `Retry-After`.",
+    retryable=True,
+)
+UNAVAILABLE: Final = Problem(
+    "unavailable",
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The service cannot be used at the moment",
+    "Send the same again after the seconds of `Retry-After`.",
+    retryable=True,
+)
+INTERNAL: Final = Problem(
+    "internal",
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "The service failed",
+    "Send the same again after a minute; if it fails again, tell whoever runs the service.",
+    retryable=True,
+)
 _BY_STATUS: Final = {
     each.status: each
     for each in (
@@ -86,11 +160,20 @@ def describe_problems(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route in the OpenAPI document. Those that any route can have are added to all."""
     described: dict[int | str, dict[str, Any]] = {}
     for each in problems:
-        before = described.get(int(each.status), {}).get("description")
-        text = each.title if before is None else f"{before}, or: {each.title}"
-        content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA_REFERENCE}}}
-        described[int(each.status)] = {"description": text, "content": content}
+        found = described.setdefault(int(each.status), {"description": "", "content": {PROBLEM_MEDIA_TYPE: {}}})
+        add_problem(found, each)
     return described
+
+
+def add_problem(response: dict[str, Any], problem: Problem) -> None:
+    """Add a problem to a response of the OpenAPI document, once."""
+    content = response["content"][PROBLEM_MEDIA_TYPE]
+    examples = content.setdefault("examples", {})
+    if problem.name not in examples:
+        text = f"`{problem.type}`: {problem.title}. {problem.next_step}"
+        response["description"] = "\n\n".join(filter(None, (response["description"], text)))
+        examples[problem.name] = {"value": _build_content(problem, problem.next_step)}
+        content["schema"] = {"$ref": PROBLEM_SCHEMA_REFERENCE}
 
 
 class ProblemError(Exception):
@@ -114,17 +197,25 @@ def build_problem_response(
     problem: Problem, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> JSONResponse:
     """Return the response to a problem; `members` are further keys of its JSON."""
-    content = {
+    content = {**_build_content(problem, detail), **members}
+    if problem is UNAUTHENTICATED:
+        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
+    return JSONResponse(content, int(problem.status), headers=dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _build_content(problem: Problem, detail: str) -> dict[str, Any]:
+    return {
         "type": problem.type,
         "title": problem.title,
         "status": int(problem.status),
         "detail": detail,
         "retryable": problem.retryable,
-        **members,
     }
-    if problem is UNAUTHENTICATED:
-        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
-    return JSONResponse(content, int(problem.status), headers=dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
+
+
+def describe_wrong_value(fault: Mapping[str, Any]) -> str:
+    """Return what pydantic says is wrong with a value, without the value: it can be a transcript."""
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def make_printable(text: str) -> str:
@@ -141,12 +232,13 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # The values are left out: they can be a transcript.
         faults = [
-            {"at": make_printable(".".join(map(str, each["loc"]))), "fault": each["msg"]}
+            {"at": make_printable(".".join(map(str, each["loc"]))), "fault": describe_wrong_value(each)}
             for each in error.errors()[:20]
         ]
-        return build_problem_response(INVALID, f"{len(faults)} values are wrong; see `faults`", faults=faults)
+        return build_problem_response(
+            INVALID, f"wrong values: {len(faults)}; correct those that `faults` names", faults=faults
+        )
 
     @app.exception_handler(HTTPException)
     async def answer_http_error(_: Request, error: HTTPException) -> JSONResponse:

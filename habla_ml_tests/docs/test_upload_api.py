@@ -32,7 +32,7 @@ def test_the_commands_record_a_consent_store_a_clip_and_its_correction_and_withd
             ["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r'"stands":(true|false)', done.stdout) == ["true", "false", "false"]
+    assert re.findall(r'"stands":(true|false)', done.stdout) == ["true", "false", "false", "false"]
     assert '"status":"stored"' in done.stdout
     assert '"status":"accepted"' in done.stdout
     with database.read() as connection:

@@ -83,22 +83,31 @@ def test_a_person_reads_a_text_consents_uploads_withdraws_and_nothing_is_left(ph
     assert phone.put(b"voz uno").status_code == 201
     assert phone.request("GET", "/v1/contributors/C-17").json()["clips"] == 1
     phone.service.now += timedelta(minutes=1)
-    for _ in range(2):
-        withdrawn = phone.request("DELETE", f"/v1/consents/{CONSENT}")
+    for method in ("DELETE", "DELETE", "GET"):
+        withdrawn = phone.request(method, f"/v1/consents/{CONSENT}")
         assert withdrawn.status_code == 200
         assert (withdrawn.json()["stands"], withdrawn.json()["erasedAt"]) == (False, None)
         assert withdrawn.json()["withdrawnAt"] == "2026-11-29T06:31:00Z"
     expect_problem(phone.put(b"voz dos", clip_id=str(UUID(int=9))), 403, "no-consent")
     erase_all(phone.service)
     assert phone.list_files() == []
-    assert phone.request("DELETE", f"/v1/consents/{CONSENT}").json()["erasedAt"] is not None
+    assert phone.request("GET", f"/v1/consents/{CONSENT}").json()["erasedAt"] is not None
     assert phone.request("GET", "/v1/contributors/c-17").json()["clips"] == 0
+
+
+def test_reading_a_consent_withdraws_nothing_and_no_other_device_can_read_it(phone: ConsentingPhone) -> None:
+    phone.consent()
+    assert phone.request("GET", f"/v1/consents/{CONSENT}").json()["withdrawnAt"] is None
+    assert phone.put(b"voz").status_code == 201
+    expect_problem(ConsentingPhone(phone.service).request("GET", f"/v1/consents/{CONSENT}"), 404, "not-found")
 
 
 def test_the_same_consent_again_succeeds_and_other_content_is_a_conflict(phone: ConsentingPhone) -> None:
     assert phone.consent().status_code == 201
     assert phone.consent().status_code == 200
-    expect_problem(phone.consent(minor=True), 409, "conflict")
+    conflict = phone.consent(minor=True)
+    expect_problem(conflict, 409, "conflict")
+    assert conflict.json()["detail"] == "the id is used for another consent; make a new id"
 
 
 def test_a_minor_without_a_guardian_is_recorded_but_may_not_upload(phone: ConsentingPhone) -> None:

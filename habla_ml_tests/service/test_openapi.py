@@ -40,6 +40,56 @@ def test_an_operation_for_devices_documents_the_missing_token(document: dict[str
             assert "401" in operation["responses"], operation["operationId"]
 
 
+def test_each_operation_answer_and_sent_value_is_described(document: dict[str, Any]) -> None:
+    operations = list_operations(document)
+    names = [each["operationId"] for each in operations]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() and "v1" not in name for name in names)
+    for operation in operations:
+        assert operation["summary"], operation["operationId"]
+        assert operation["description"], operation["operationId"]
+        for status, each in operation["responses"].items():
+            assert each["description"] not in ("", "Successful Response"), (operation["operationId"], status)
+        for each in operation.get("parameters", ()):
+            assert each.get("description"), (operation["operationId"], each["name"])
+    schemas = document["components"]["schemas"]
+    data_point = schemas["Batch"]["properties"]["items"]["items"]["anyOf"][0]
+    for schema in (schemas["ConsentRequest"], schemas["EnrolmentRequest"], data_point):
+        for name, each in schema["properties"].items():
+            assert {"description", "examples"} & set(each), (schema["title"], name)
+
+
+def test_each_status_names_its_problems_with_an_example(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    bad_clip = paths["/v1/clips/{clip_id}"]["put"]["responses"]["400"]
+    assert set(bad_clip["content"][PROBLEM_MEDIA_TYPE]["examples"]) == {"digest-mismatch", "bad-request"}
+    early_consent = paths["/v1/consents"]["post"]["responses"]["409"]
+    assert "Retry-After" in early_consent["headers"]
+    for operation in list_operations(document):
+        for status, each in operation["responses"].items():
+            for example in each.get("content", {}).get(PROBLEM_MEDIA_TYPE, {}).get("examples", {}).values():
+                assert f"`{example['value']['type']}`" in each["description"]
+                assert str(example["value"]["status"]) == status
+
+
+def test_generators_of_clients_get_headers_as_strings_and_bodies_as_bytes(document: dict[str, Any]) -> None:
+    clip = document["paths"]["/v1/clips/{clip_id}"]["put"]
+    schemas = {each["name"]: each["schema"] for each in clip["parameters"]}
+    assert {each["type"] for each in schemas.values()} == {"string"}
+    assert (
+        "format" not in schemas["habla-recorded-at"]
+    )  # openapi-python-client leaves an operation with such a header out
+    body = clip["requestBody"]["content"]["application/octet-stream"]["schema"]
+    assert body == {"type": "string", "format": "binary"}
+
+
+def test_the_document_has_the_limits_and_the_address_of_the_deployment(tmp_path: Path) -> None:
+    settings = {"public_url": "https://habla.example", "uploads": {"most_items_per_batch": 7}}
+    document = ServiceUnderTest(tmp_path, settings).client.get("/v1/openapi.json").json()
+    assert "7 items" in document["info"]["description"].replace("\n", " ")
+    assert document["servers"] == [{"url": "https://habla.example"}]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_enrolled", [False, True])
 def test_generated_requests_get_what_the_document_says(tmp_path: Path, is_enrolled: bool) -> None:

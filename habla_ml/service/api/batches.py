@@ -23,6 +23,7 @@ from habla_ml.service.problems import (
     Problem,
     ProblemError,
     describe_problems,
+    describe_wrong_value,
     make_printable,
 )
 from habla_ml.service.register_check import read_clip_check
@@ -38,15 +39,33 @@ class DataPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    id: Uuid
-    recordingItemID: Annotated[Uuid, Field(description="The id under which the device sends the clip.")]  # noqa: N815
-    correctedTranscription: Annotated[PlainText, Field(description="As typed; empty if unusable.")]  # noqa: N815
-    timestamp: Annotated[Moment, Field(description="When the person decided.")]
-    status: Literal["corrected", "confirmed", "unusable"] = "corrected"
+    id: Annotated[Uuid, Field(description="A random UUID in lower case that the device chose for this data point.")]
+    recordingItemID: Annotated[Uuid, Field(description="The `clip_id` of the clip.")]  # noqa: N815
+    correctedTranscription: Annotated[PlainText, Field(description="As typed; empty only if unusable.")]  # noqa: N815
+    timestamp: Annotated[Moment, Field(description="When the person decided, RFC 3339 with a zone.")]
+    status: Annotated[
+        Literal["corrected", "confirmed", "unusable"],
+        Field(description="`confirmed`: the seen text is right. `unusable`: no text can be written."),
+    ] = "corrected"
     reason: Annotated[PlainText, Field(max_length=200, description="Why the clip is unusable.")] = ""
-    language: Annotated[str, Field(pattern=r"^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,2})?$", max_length=20)] = ""
-    appVersion: Annotated[PlainText, Field(max_length=50)] = ""  # noqa: N815
-    modelVersion: Annotated[PlainText, Field(max_length=50, description="Whose text the person saw.")] = ""  # noqa: N815
+    language: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,2})?$",
+            max_length=20,
+            description="Of the speech, BCP 47.",
+            examples=["es-ES"],
+        ),
+    ] = ""
+    appVersion: Annotated[PlainText, Field(max_length=50, examples=["1.4.0"])] = ""  # noqa: N815
+    modelVersion: Annotated[  # noqa: N815
+        PlainText,
+        Field(
+            max_length=50,
+            description="The model whose text the person saw: `modelVersion` of `/latest-model-info`.",
+            examples=["v3"],
+        ),
+    ] = ""
     seenText: Annotated[PlainText | None, Field(description="The text that the person saw; null if none.")] = None  # noqa: N815
 
     @model_validator(mode="after")
@@ -72,7 +91,7 @@ class DataPoint(BaseModel):
 
 
 class Batch(BaseModel):
-    """Data points of one device. An item that is no data point is rejected alone."""
+    """Data points of one device. A wrong item is rejected alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,9 +105,17 @@ class ItemResult(BaseModel):
 
     index: Annotated[int, Field(ge=0, description="Place of the item in the request.")]
     id: Annotated[str | None, Field(description="Id of the data point; null if the item has none.")]
-    status: ItemStatus
-    type: Annotated[str | None, Field(description="Kind of problem, as in the answers with errors.")] = None
-    detail: str | None = None
+    status: Annotated[
+        ItemStatus,
+        Field(
+            description="`accepted`, `duplicate`: kept, forget the item. `conflict`: send it under a new id. `rejected`: send "
+            "it again later if `retryable`, else correct it or give it up."
+        ),
+    ]
+    type: Annotated[
+        str | None, Field(description="`type` of the problem; null if kept.", examples=["/problems/clip-missing"])
+    ] = None
+    detail: Annotated[str | None, Field(description="What is wrong and the next step; null if kept.")] = None
     retryable: Annotated[bool, Field(description="Whether the same item can succeed later.")] = False
 
 
@@ -108,10 +135,26 @@ _FAULTS: Final[dict[DataPointOutcome, tuple[ItemStatus, Problem, str]]] = {
 }
 
 
-@router.post("/upload-training-data", responses=describe_problems(TOO_LARGE))
-@router.post("/v1/batches", responses=describe_problems(TOO_LARGE))
+@router.post(
+    "/upload-training-data",
+    summary="Send corrections (second address)",
+    operation_id="upload_training_data",
+    response_description="A result for each item",
+    responses=describe_problems(TOO_LARGE),
+)
+@router.post(
+    "/v1/batches",
+    summary="Send corrections",
+    response_description="A result for each item",
+    responses=describe_problems(TOO_LARGE),
+)
 def post_batch(batch: Batch, state: State, device: CurrentDevice) -> BatchResult:
-    """Keep data points durably, each by itself; the same items again are duplicates."""
+    """Store corrections of clips, each by itself. The same items again are duplicates, so repeat a lost batch.
+
+    The answer is 200 even if items are wrong: read the result of each. `/v1/batches` and `/upload-training-data` are the
+    same. Send a clip before its items: where consents are required, an item without its clip is rejected as
+    `/problems/clip-missing`, which is retryable.
+    """
     most = state.settings.service.uploads.most_items_per_batch
     if len(batch.items) > most:
         raise ProblemError(TOO_LARGE, f"the batch has {len(batch.items)} items; send {most} at most")
@@ -138,8 +181,10 @@ def _check_item(index: int, item: Any) -> DataPoint | ItemResult:
     try:
         return DataPoint.model_validate(item)
     except ValidationError as error:
-        # The values are left out: they can be a transcript.
-        faults = [".".join(map(str, each["loc"])) + ": " + each["msg"] for each in error.errors()[:5]]
+        faults = [
+            ": ".join(filter(None, (".".join(map(str, each["loc"])), describe_wrong_value(each))))
+            for each in error.errors()[:5]
+        ]
     detail = make_printable("; ".join(faults))[:_LONGEST_DETAIL]
     return ItemResult(index=index, id=_find_id(item), status="rejected", type=INVALID.type, detail=detail)
 

@@ -64,29 +64,62 @@ class ClipParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    clip_id: Annotated[Uuid, Field(description="A UUID that the device chose for the clip.")]
-    content_digest: Annotated[str, Field(description="`sha-256=:BASE64:` of the file (RFC 9530).")]
-    habla_session: Annotated[HeaderName, Field(description="The app's name of the session, in UTF-8.")]
-    habla_contributor: Annotated[HeaderName | None, Field(description="Pseudonym of the speaker, in UTF-8.")] = None
-    habla_recorded_at: Moment | None = None
+    clip_id: Annotated[Uuid, Field(description="A random UUID in lower case that the device chose.")]
+    content_digest: Annotated[
+        str,
+        Field(
+            description="`sha-256=:BASE64:`, the 32 bytes of the file's SHA-256 in base64 between colons (RFC 9530).",
+            examples=["sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"],
+        ),
+    ]
+    habla_session: Annotated[
+        HeaderName,
+        Field(
+            description="The app's name of the recording session, such as a lesson, in UTF-8. Not the name of a person.",
+            examples=["3A, Monday"],
+        ),
+    ]
+    habla_contributor: Annotated[
+        HeaderName | None,
+        Field(
+            description="Pseudonym of the speaker, in UTF-8, as in the consent. Without it, a service that requires "
+            "consents answers `/problems/no-consent`.",
+            examples=["c-017"],
+        ),
+    ] = None
+    habla_recorded_at: Annotated[
+        Moment | None,
+        Field(description="Start of the recording, RFC 3339 with a zone.", examples=["2026-11-29T07:00:00+01:00"]),
+    ] = None
 
 
 @router.put(
     _PATH,
+    summary="Upload a clip",
     status_code=HTTPStatus.CREATED,
     response_model=ClipReceipt,
+    response_description="The clip is stored durably",
     responses={
         **describe_problems(CONFLICT, ERASED, NO_CONSENT, DIGEST_MISMATCH, INVALID),
         HTTPStatus.OK: {"model": ClipReceipt, "description": "An earlier request stored the same bytes"},
     },
     openapi_extra={
-        "requestBody": {"required": True, "content": {"application/octet-stream": {}}},
+        "requestBody": {
+            "description": "The bytes of one file, not a form.",
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
         "parameters": describe_parameters(ClipParameters, _PATH),
         **DEVICE_SECURITY,
     },
 )
 async def put_clip(request: Request) -> Response:
-    """Keep one audio file of any common format; the same id with the same bytes succeeds again."""
+    """Store one audio file: WAV, FLAC, M4A (AAC), MP3, Ogg or WebM (Opus, Vorbis), AIFF or CAF.
+
+    Send the consent first. The same id with the same bytes succeeds again, so repeat a request whose answer got lost.
+    To resume an upload, send the whole file again. The file is decoded later: one that is no audio, or is damaged, also
+    gets 201 here, and the pipeline skips it. Check on the device that the recorder closed the file.
+    """
     state = await get_state(request)
     await limit_address(request)
     device = await _authenticate(request, state)

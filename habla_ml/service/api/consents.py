@@ -61,18 +61,22 @@ _REFUSALS: Final[dict[type[Exception], Problem]] = {
     ForeignContributorError: FORBIDDEN,
 }
 
+OwnConsentId = Annotated[Uuid, Path(description="The `id` under which this device recorded the consent.")]
+
 
 class ConsentDocument(BaseModel):
     """A text to show before a person consents."""
 
     model_config = ConfigDict(frozen=True)
 
-    document: str
-    version: int
-    language: str
+    document: Annotated[str, Field(description="Name of the text; send it as `document`.", examples=["voice"])]
+    version: Annotated[int, Field(description="Send it as `documentVersion`.")]
+    language: Annotated[str, Field(description="BCP 47.", examples=["es"])]
     title: str
-    text: Annotated[str, Field(description="Markdown.")]
-    digest: Annotated[str, Field(description="sha256 of the text in UTF-8; send it with the consent.")]
+    text: Annotated[str, Field(description="What to show, Markdown.")]
+    digest: Annotated[
+        str, Field(description="SHA-256 of the text in UTF-8, 64 hexadecimal digits; send it as `documentDigest`.")
+    ]
 
 
 class ConsentDocuments(BaseModel):
@@ -84,22 +88,40 @@ class ConsentDocuments(BaseModel):
 
 
 class ConsentRequest(BaseModel):
-    """A consent. For a minor, `guardian` says that a guardian consented too; without it the consent does not stand."""
+    """A consent to one of the texts, in the language that the person read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    id: Annotated[Uuid, Field(description="A UUID that the device chose, so that a repeat is one consent.")]
-    contributor: Annotated[Pseudonym, Field(description="A pseudonym; never a name.")]
-    document: Annotated[str, Field(pattern=f"^{DOCUMENT_PATTERN}$", max_length=50)]
-    documentVersion: Annotated[int, Field(strict=False, ge=1, le=999_999)]  # noqa: N815 (a name of the wire)
-    documentDigest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]  # noqa: N815
-    minor: bool
-    guardian: bool
-    givenAt: Moment  # noqa: N815
+    id: Annotated[
+        Uuid, Field(description="A random UUID in lower case that the device chose. Keep it, to withdraw the consent.")
+    ]
+    contributor: Annotated[
+        Pseudonym,
+        Field(
+            description="A pseudonym that the app made at random; never a name. The first device that records it keeps it.",
+            examples=["c-017"],
+        ),
+    ]
+    document: Annotated[str, Field(pattern=f"^{DOCUMENT_PATTERN}$", max_length=50, examples=["voice"])]
+    documentVersion: Annotated[int, Field(strict=False, ge=1, le=999_999, description="`version` of the text.")]  # noqa: N815 (a name of the wire)
+    documentDigest: Annotated[  # noqa: N815
+        str, Field(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="`digest` of the text.")
+    ]
+    minor: Annotated[bool, Field(description="Whether the person is a minor.")]
+    guardian: Annotated[
+        bool,
+        Field(
+            description="Whether a guardian of a minor consented too; false for an adult. Without it a minor's consent does "
+            "not stand: record another one, with a new id, once the guardian consented."
+        ),
+    ]
+    givenAt: Annotated[  # noqa: N815
+        Moment, Field(description="RFC 3339 with a zone, at most 10 minutes ahead of the service's clock.")
+    ]
 
 
 class Consent(BaseModel):
-    """What became of a consent."""
+    """The state of a consent."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,9 +132,17 @@ class Consent(BaseModel):
     minor: bool
     guardian: bool
     givenAt: datetime  # noqa: N815
-    withdrawnAt: datetime | None  # noqa: N815
-    erasedAt: Annotated[datetime | None, Field(description="When everything received was erased.")]  # noqa: N815
-    stands: Annotated[bool, Field(description="Whether clips of the contributor are accepted.")]
+    withdrawnAt: Annotated[datetime | None, Field(description="Null if it was not withdrawn.")]  # noqa: N815
+    erasedAt: Annotated[  # noqa: N815
+        datetime | None,
+        Field(
+            description="When everything that the contributor sent was erased after the withdrawal; null until then."
+        ),
+    ]
+    stands: Annotated[
+        bool,
+        Field(description="Whether clips of the contributor are accepted now, because of this or another consent."),
+    ]
 
     @classmethod
     def describe(cls, sent_id: str, consent: RecordedConsent, *, stands: bool) -> Self:
@@ -131,9 +161,13 @@ class Consent(BaseModel):
         )
 
 
-@router.get("/consent-documents")
+@router.get(
+    "/consent-documents",
+    summary="Read the consent texts",
+    response_description="One text for each document and language",
+)
 def list_consent_documents(state: State, device: CurrentDevice) -> ConsentDocuments:  # noqa: ARG001 (needs a device)
-    """Return the texts to show."""
+    """Return the texts, to show one in the person's language before the person consents."""
     offered = choose_offered_texts(load_consent_texts(state.settings.consent.documents))
     fields = ("document", "version", "language", "title", "text", "digest")
     documents = [ConsentDocument(**{name: getattr(each, name) for name in fields}) for each in offered]
@@ -142,31 +176,54 @@ def list_consent_documents(state: State, device: CurrentDevice) -> ConsentDocume
 
 @router.post(
     "/consents",
+    summary="Record a consent",
     status_code=HTTPStatus.CREATED,
+    response_description="The consent is recorded; `stands` says whether clips are accepted",
     responses={
         **describe_problems(CLOCK_AHEAD, CONFLICT, ERASURE_PENDING, FORBIDDEN, NOT_FOUND),
         HTTPStatus.OK: {"model": Consent, "description": "An earlier request recorded the same consent"},
     },
 )
 def create_consent(body: ConsentRequest, response: Response, state: State, device: CurrentDevice) -> Consent:
-    """Record a consent; the same request again succeeds again."""
+    """Record that a person consented to a text. The same request again succeeds again.
+
+    404 means that no such text is in use: read the texts again, and show the person the new one. After a withdrawal, a new
+    consent is accepted once the erasure is done; until then the answer is `/problems/erasure-pending`.
+    """
     consent, is_new = keep_consent(state, device, body)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return consent
 
 
-@router.delete("/consents/{consent_id}", responses=describe_problems(NOT_FOUND))
-def withdraw_consent(consent_id: Annotated[Uuid, Path()], state: State, device: CurrentDevice) -> Consent:
-    """Withdraw all consents of the contributor, and start the erasure; the same request again succeeds again."""
-    key = derive_consent_id(device.device_id, consent_id)
+@router.get(
+    "/consents/{consent_id}",
+    summary="Read a consent",
+    response_description="The state of the consent",
+    responses=describe_problems(NOT_FOUND),
+)
+def read_consent(consent_id: OwnConsentId, state: State, device: CurrentDevice) -> Consent:
+    """Return whether a consent of this device stands, was withdrawn, and was erased."""
+    with state.database.read() as connection:
+        return _describe(state, connection, consent_id, _find_own_consent(connection, device, consent_id))
+
+
+@router.delete(
+    "/consents/{consent_id}",
+    summary="Withdraw a consent",
+    response_description="All consents of the contributor are withdrawn",
+    responses=describe_problems(NOT_FOUND),
+)
+def withdraw_consent(consent_id: OwnConsentId, state: State, device: CurrentDevice) -> Consent:
+    """Withdraw all consents of the contributor, and start the erasure. The same request again succeeds again.
+
+    First delete what the device has of the person. Then read the consent until `erasedAt` is set, at most every 10 minutes.
+    """
 
     def withdraw(connection: Connection) -> Consent:
-        consent = find_consent(connection, key)
-        if consent is None:
-            raise ProblemError(NOT_FOUND, "the device recorded no consent with this id")
+        consent = _find_own_consent(connection, device, consent_id)
         if consent.withdrawn_at is None:
             withdraw_consents(connection, consent.contributor, state.read_clock())
-            consent = find_consent(connection, key) or consent
+            consent = _find_own_consent(connection, device, consent_id)
         return _describe(state, connection, consent_id, consent)
 
     return state.database.change(withdraw)
@@ -222,6 +279,13 @@ def _find_text(state: ServiceState, body: ConsentRequest) -> ConsentText:
     found = find_consent_text(texts, body.document, body.documentVersion, body.documentDigest)
     if found is None or found.version < state.settings.consent.oldest_version:
         raise ProblemError(NOT_FOUND, "no such text is in use; get /v1/consent-documents and show the text again")
+    return found
+
+
+def _find_own_consent(connection: Connection, device: Device, consent_id: str) -> RecordedConsent:
+    found = find_consent(connection, derive_consent_id(device.device_id, consent_id))
+    if found is None:
+        raise ProblemError(NOT_FOUND, "the device recorded no consent with this id")
     return found
 
 

@@ -23,6 +23,10 @@ from habla_ml.service.state import ServiceState, State
 
 router = APIRouter(prefix="/v1/contributors", tags=["consents"])
 
+ContributorName = Annotated[
+    Pseudonym, Path(description="The pseudonym of a consent of this device, percent-encoded.", examples=["c-017"])
+]
+
 
 class HeldData(BaseModel):
     """What is held of a contributor now, and what was erased."""
@@ -30,30 +34,41 @@ class HeldData(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     contributor: str
-    stands: Annotated[bool, Field(description="Whether a consent stands.")]
-    clips: int
-    bytes: int
+    stands: Annotated[bool, Field(description="Whether a consent stands, so that clips are accepted.")]
+    clips: Annotated[int, Field(description="Number of received clips.")]
+    bytes: Annotated[int, Field(description="Size of these clips.")]
     corrections: int
-    segments: Annotated[int, Field(description="Clips that are part of the recordings.")]
-    erasedSegments: int  # noqa: N815 (a name of the wire)
+    segments: Annotated[int, Field(description="Number of clips that are part of the training recordings.")]
+    erasedSegments: Annotated[int, Field(description="Number of those that were erased.")]  # noqa: N815 (a name of the wire)
     trainedVersions: Annotated[list[str], Field(description="Model versions trained on the voice, erased or not.")]  # noqa: N815
     testedVersions: Annotated[list[str], Field(description="Model versions selected or scored with it.")]  # noqa: N815
 
 
-@router.get("/{contributor}", responses=describe_problems(NOT_FOUND))
-def read_contributor(contributor: Annotated[Pseudonym, Path()], state: State, device: CurrentDevice) -> HeldData:
-    """Say what is held. Costs a look at the segments of each model version's data."""
+@router.get(
+    "/{contributor}",
+    summary="Read what is held of a contributor",
+    response_description="What is held now, and what was erased",
+    responses=describe_problems(NOT_FOUND),
+)
+def read_contributor(contributor: ContributorName, state: State, device: CurrentDevice) -> HeldData:
+    """Return what is held of a contributor of this device, and which models used the voice.
+
+    It reads the data of every model version, so call it when the person asks.
+    """
     return describe_contributor(state, contributor, _find_managed(state, device, contributor))
 
 
 @router.get(
     "/{contributor}/export",
+    summary="Export what is held of a contributor",
     response_class=StreamingResponse,
-    responses={**describe_problems(NOT_FOUND), 200: {"content": {"application/zip": {}}}},
+    response_description="The archive, as a stream",
+    responses={
+        **describe_problems(NOT_FOUND),
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+    },
 )
-def export_contributor(
-    contributor: Annotated[Pseudonym, Path()], state: State, device: CurrentDevice
-) -> StreamingResponse:
+def export_contributor(contributor: ContributorName, state: State, device: CurrentDevice) -> StreamingResponse:
     """Return a ZIP archive with all clips, texts and consents of the contributor."""
     consents = _find_managed(state, device, contributor)
     chunks = stream_archive(state.database, state.inbox, canonical_name(contributor), consents)

@@ -23,7 +23,15 @@ class EnrolmentRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    code: Annotated[str, Field(min_length=1, max_length=50, examples=["7Q2M-X0KD-93FA"])]
+    code: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=50,
+            description="Whoever runs the service makes it for one device. It can be used once.",
+            examples=["7Q2M-X0KD-93FA"],
+        ),
+    ]
 
 
 class Enrolment(BaseModel):
@@ -31,27 +39,34 @@ class Enrolment(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    deviceID: str  # noqa: N815 (a name of the wire)
-    label: str
-    token: str
-    expiresAt: datetime  # noqa: N815
+    deviceID: Annotated[str, Field(description="Names the device to whoever runs the service.")]  # noqa: N815 (a name of the wire)
+    label: Annotated[str, Field(description="What the operator called the device.", examples=["tablet of class 3"])]
+    token: Annotated[str, Field(description="Send it as `Authorization: Bearer TOKEN`. Keep it in the keychain.")]
+    expiresAt: Annotated[datetime, Field(description="From then on the token gets 401; enrol again with a new code.")]  # noqa: N815
 
 
 Key = Annotated[
     Annotated[str, Field(pattern="^[!-~]{32,200}$")] | SkipJsonSchema[None],
     Header(
         alias="Idempotency-Key",
-        description="256 random bits that only the device knows. A repeat with the same code and key, such as after a lost "
-        "answer, has the same answer until the code expires.",
+        description="256 random bits that only the device knows, such as 43 characters of base64url. Keep it before you send "
+        "the code: a repeat with the same code and key, such as after a lost answer, has the same answer until the code "
+        "expires. Without it, a lost answer costs a code.",
     ),
 ]
 
 
-@router.post("/devices", status_code=HTTPStatus.CREATED, responses=describe_problems(UNAUTHENTICATED))
+@router.post(
+    "/devices",
+    summary="Enrol a device",
+    status_code=HTTPStatus.CREATED,
+    response_description="The device is enrolled",
+    responses=describe_problems(UNAUTHENTICATED),
+)
 def create_device(
     body: EnrolmentRequest, request: Request, response: Response, state: State, key: Key = None
 ) -> Enrolment:
-    """Exchange an enrolment code for a device's id and token."""
+    """Exchange a code that a person typed for the device's token, which is shown only here."""
     check_wrong_secrets(request, state)
     lifetime = timedelta(days=state.settings.service.device_token_days)
     enrolled = enrol_device(state.database, body.code, state.read_clock(), lifetime, key)

@@ -51,8 +51,22 @@ def describe_parameters(model: type[BaseModel], path: str) -> list[dict[str, Any
         is_in_path = f"{{{name}}}" in path
         place = {"name": name, "in": "path"} if is_in_path else {"name": _name_header(name), "in": "header"}
         texts = {"description": value["description"]} if "description" in value else {}
-        described.append({**place, **texts, "required": name in schema["required"], "schema": value})
+        described.append({**place, **texts, "required": name in schema["required"], "schema": _simplify_schema(value)})
     return described
+
+
+def _simplify_schema(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter as a string.
+
+    A missing header is no null, and generators of clients leave out an operation with a header of another type.
+    """
+    schema = {key: each for key, each in value.items() if key not in ("anyOf", "default", "description", "title")}
+    for each in value.get("anyOf", ()):
+        if each["type"] != "null":
+            schema.update(each)
+    if schema.get("format") == "date-time":
+        del schema["format"]
+    return schema
 
 
 def _name_header(field: str) -> str:

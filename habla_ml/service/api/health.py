@@ -24,22 +24,22 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """The answer of both addresses."""
+    """The answer if all is well."""
 
     model_config = ConfigDict(frozen=True)
 
     status: Annotated[str, Field(pattern="^ok$")] = "ok"
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Check that the service runs", response_description="The process answers")
 def read_liveness() -> Health:
-    """Say that the process answers."""
+    """Check that the process answers. For operators; an app does not need it."""
     return Health()
 
 
-@router.get("/readyz")
+@router.get("/readyz", summary="Check that the service can take clips", response_description="All parts can be used")
 def read_readiness(state: State) -> Health:
-    """Say that the database, the store of clips, the register and the disk can be used; `failed` names what cannot."""
+    """Check the database, the store of clips, the register and the disk; `failed` of the problem names what cannot be used."""
     failed = []
     for name, check in _CHECKS.items():
         try:
