@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from habla_ml.consent import admission
-from habla_ml.consent.admission import Consents, WithheldState, merge_withheld
+from habla_ml.consent.admission import Admission, Consents, WithheldState, merge_withheld
 from habla_ml.consent.tombstones import Tombstones, read_tombstones
 from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.lake import Lake, PointerReader, catalogue
@@ -118,7 +118,12 @@ def put_skipped_inputs(lake: Lake, skipped_inputs: Iterable[Skipped]) -> str:
 
 
 def publish_day(
-    lake: Lake, day: str, segments: Iterable[RecordedSegment], work_folder: Path, update: DayUpdate | None = None
+    lake: Lake,
+    day: str,
+    segments: Iterable[RecordedSegment],
+    work_folder: Path,
+    update: DayUpdate | None = None,
+    admitted_by: Admission | None = None,
 ) -> PublishedDay:
     """Merge new segments into the day and move its pointer.
 
@@ -129,6 +134,7 @@ def publish_day(
         work_folder: Local folder for unfinished files.
         update: The sessions that the segments are from. Only `dropped` is read before `segments` is exhausted. Skipped
             inputs of other sessions stay.
+        admitted_by: What refused other segments. The tombstones that it wrote meanwhile are of no erasure.
 
     Raises:
         PointerMovedError: Another process published the day in the meantime, or began to erase a segment of it. Run again.
@@ -161,17 +167,20 @@ def publish_day(
     if kept_streams := {name: each for name, each in streams.items() if name not in dropped}:
         value["raw_streams"] = {name: [asdict(each) for each in listed] for name, listed in kept_streams.items()}
     value = merge_withheld(value, before, update.inputs, update.withheld, update.consents)
-    _require_no_erasure(lake, day, tables.metadata, erased)
+    _require_no_erasure(lake, day, tables.metadata, erased, admitted_by)
     return _parse_pointer(lake.move_pointer(catalogue.RECORDINGS.name(day), value, pointer).value, day)
 
 
-def _require_no_erasure(lake: Lake, day: str, metadata: str, before: Tombstones) -> None:
+def _require_no_erasure(lake: Lake, day: str, metadata: str, before: Tombstones, admitted_by: Admission | None) -> None:
     """Raise `PointerMovedError` if a segment of the table was erased since the tombstones were read `before`.
 
-    The erasure moves the pointers that it finds, and did not find this one.
+    The erasure moves the pointers that it finds, and did not find this one. A segment that this process refused is no
+    new one: if it is in the table, it was in the day before.
     """
     now = read_tombstones(lake)
     segments, sounds = now.segments - before.segments, now.sounds - before.sounds
+    if admitted_by is not None:
+        segments, sounds = segments - admitted_by.refused_segment_ids, sounds - admitted_by.refused_audio_sha256
     if not segments and not sounds:
         return
     for batch in iterate_batches(lake, metadata, ["segment_id", "audio_sha256"]):

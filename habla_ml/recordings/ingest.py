@@ -70,7 +70,7 @@ def ingest_day(
         sorted(changed, key=lambda session: session.name), lake, settings, now, admission, streams, encode
     )
     segments = admission.iterate_and_save_tombstones(reader.read_segments())
-    published = publish_day(lake, day, segments, settings.work_folder, reader.update)
+    published = publish_day(lake, day, segments, settings.work_folder, reader.update, admission)
     return _summarise_day(lake, published, scan, tuple(each.name for each in changed))
 
 

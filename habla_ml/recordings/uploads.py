@@ -189,7 +189,8 @@ def _publish_once(
         segments = admission.iterate_and_save_tombstones(read)
         first = next(segments, None)
         if first is not None:
-            outcome.parquet = publish_day(lake, day, chain([first], segments), settings.work_folder).parquet
+            published = publish_day(lake, day, chain([first], segments), settings.work_folder, admitted_by=admission)
+            outcome.parquet = published.parquet
     return outcome
 
 
