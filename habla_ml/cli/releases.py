@@ -75,8 +75,12 @@ def _describe(release: PublishedRelease) -> dict[str, object]:
 def _print_releases(
     releases: Iterable[PublishedRelease], current: ChannelPointer | None, name: str, settings: Settings
 ) -> None:
+    found = list(releases)
+    if not found:
+        print_line(f"no release on the channel {name}; the report of a version says why it was not released")
+        return
     table = Table("", "version", "model", "released", "archives")
-    for each in releases:
+    for each in found:
         archives = ", ".join(f"{platform} {model.size_bytes / 1e6:.1f} MB" for platform, model in each.models.items())
         table.add_row(
             "→" if each.is_current else "",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import dagster as dg
 
@@ -14,15 +16,26 @@ from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.defs.run_worker import build_lock_path, hold_worker_lock
 from habla_ml.errors import HablaError, SettingsError
 
+_UNSET_VARIABLE: Final = re.compile(r'environment variable "(\w+)" which is not set')
+"""In Dagster's message."""
+
 
 @contextmanager
 def open_dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """Yield the instance of DAGSTER_HOME; raise `SettingsError` where the variable is not set."""
-    if not os.environ.get("DAGSTER_HOME"):
+    """Yield the instance of DAGSTER_HOME; raise `SettingsError` where it, or a variable of its file, is not set."""
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
         raise SettingsError(
             "DAGSTER_HOME is not set, so runs would not be recorded; export the folder that `habla-ml dev` uses"
         )
-    with dg.DagsterInstance.get() as instance:
+    try:
+        opened = dg.DagsterInstance.get()
+    except dg.DagsterInvalidConfigError as error:
+        unset = sorted(set(_UNSET_VARIABLE.findall(str(error))))
+        why = f"needs variables that are not set: {', '.join(unset)}" if unset else "has keys or values of no setting"
+        remedy = "give the command the variables of the daemon (docs/deploy.md)" if unset else "correct the file"
+        raise SettingsError(f"{home}/dagster.yaml {why}; {remedy}") from error
+    with opened as instance:
         yield instance
 
 

@@ -72,6 +72,11 @@ def test_listings_are_json_for_programs(command: CommandInProcess) -> None:
     assert json.loads(command.run("account", "list", "--json").out) == []
 
 
+def test_a_channel_without_a_release_says_where_the_reason_is(command: CommandInProcess) -> None:
+    listed = " ".join(command.run("releases", "--channel", "canary").out.split())
+    assert listed == "no release on the channel canary; the report of a version says why it was not released"
+
+
 def test_a_damaged_file_of_any_release_is_named(
     command: CommandInProcess, store: DirectoryStore, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from dagster_postgres.utils import pg_alembic_config
 
 from habla_ml.cli.dagster_home import find_outdated_keys
 from habla_ml.defs.run_launcher import WorkerProcessLauncher
+from habla_ml.defs.runs import open_dagster_instance
+from habla_ml.errors import SettingsError
 from habla_ml_tests.testing.deploy_files import DEPLOY, ROOT, read_document
 from habla_ml_tests.testing.deployed_databases import DeployedDatabases, serve_databases
 from habla_ml_tests.testing.slow_job import wait_job
@@ -125,6 +127,18 @@ def test_the_file_for_postgresql_differs_from_that_for_sqlite_in_storage_and_run
     assert host["concurrency"].pop("runs") != shipped["concurrency"].pop("runs")
     assert host == shipped
     assert find_outdated_keys(HOST, SHIPPED) == []
+
+
+def test_a_command_without_the_variables_of_the_file_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copyfile(HOST, tmp_path / "dagster.yaml")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for name in ("HOST", "PORT", "USERNAME", "DB"):
+        monkeypatch.setenv(f"DAGSTER_PG_{name}", "1")
+    monkeypatch.delenv("DAGSTER_PG_PASSWORD", raising=False)
+    with pytest.raises(SettingsError, match=r"that are not set: DAGSTER_PG_PASSWORD; give the command the variables"):
+        open_dagster_instance().__enter__()
 
 
 def build_kubernetes_config(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -89,6 +90,29 @@ def test_a_unit_has_its_own_secrets_only() -> None:
     }
     service = load_process_settings(read_environment(SYSTEMD / "habla-ml-service.service")).service
     assert find_exposure_warnings(service) == []
+
+
+def test_a_command_of_a_person_has_the_variables_of_the_daemon(tmp_path: Path) -> None:
+    given = {"DAGSTER_PG_PASSWORD": "a $b & c", "HABLA_SERVICE__DATABASE": "postgresql://habla@h/habla?a=1&b=2"}
+    (tmp_path / "dagster.env").write_text(f"# secret=no\nDAGSTER_PG_PASSWORD={given['DAGSTER_PG_PASSWORD']}\n", "utf-8")
+    (tmp_path / "pipeline.env").write_text(f"HABLA_SERVICE__DATABASE={given['HABLA_SERVICE__DATABASE']}", "utf-8")
+    script = (SYSTEMD / "as_daemon.sh").read_text("utf-8")
+    for installed, here in (
+        ("/etc/habla_ml", str(tmp_path)),
+        ("/opt/habla_ml/.venv/bin", str(Path(sys.executable).parent)),
+        ("cd /opt/habla_ml", f"cd {ROOT}"),
+        ("runuser -u habla -- ", ""),
+    ):
+        assert installed in script
+        script = script.replace(installed, here)
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    command = ["sh", "-c", script, "as_daemon.sh", "python", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    unit = SYSTEMD / "habla-ml-daemon.service"
+    assert [Path(each).name for each in read_unit_values(unit, "EnvironmentFile")] == ["dagster.env", "pipeline.env"]
+    fixed = dict(each.split("=", 1) for each in read_unit_values(unit, "Environment") if not each.startswith("PATH="))
+    found = json.loads(done.stdout)
+    assert found.items() >= (fixed | given).items()
 
 
 def test_ports_agree() -> None:

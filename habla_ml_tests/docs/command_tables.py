@@ -173,6 +173,7 @@ OTHER_PROGRAMS: Final = {
     r"python -m tools\.": "tools/ tests both",
     "python benchmarks/bench_ablation": "takes a day",
     "dagster code-server start": "deploy/ starts such a server",
+    "sh /opt/habla_ml/deploy/systemd/as_daemon.sh": "deploy/test_systemd.py runs the script",
     "ray start": "testing/ray_cluster.py starts a cluster so",
     "(rsync|ssh) ": "needs a second machine",
     "(curl|python3 -c)": "test_upload_api.py runs all blocks of the page against the service",
