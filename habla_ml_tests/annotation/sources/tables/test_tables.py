@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml_tests.testing.corrected_days import list_outdated_days
+from habla_ml_tests.testing.general_speech_sources import make_common_voice_row, write_common_voice
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
@@ -277,6 +280,22 @@ def test_a_table_is_read_in_a_lake_without_recordings(tmp_path: Path) -> None:
     built = build_day(workspace.lake, SAVED_DAY, workspace.conventions, workspace.settings)
     assert (built.counts["segments"], built.counts["usable"]) == (1, 1)
     assert list_outdated_days(workspace) == []
+
+
+def test_the_documented_script_makes_a_corpus_of_a_common_voice_folder(tmp_path: Path) -> None:
+    rows = [make_common_voice_row(number) for number in range(4)]
+    rows[0]["sentence"] = 'Dijo "hola, niños" y se fue.'
+    folder = tmp_path / "cv-corpus-22.0-2025-06-20" / "es"
+    write_common_voice(folder, rows)
+    page = (Path(__file__).parents[4] / "docs" / "general_speech.md").read_text("utf-8")
+    script = page.partition("```python\n")[2].partition("```")[0]
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    backdate(folder / "fine_tune_dataset.csv")
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(folder)]})
+    done = import_table_file(workspace, folder)
+    assert (done.clips, done.skipped_inputs) == (4, ())
+    assert read_texts(workspace, SAVED_DAY) == [each["sentence"] for each in rows]
+    assert len({row["session_id"] for row in read_segments(workspace, SAVED_DAY)}) == 2, "one for each speaker"
 
 
 def test_a_table_without_a_usable_row_gives_an_empty_day_that_is_built_once(tmp_path: Path) -> None:
