@@ -25,7 +25,7 @@ test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases 
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-core: $(DEV_READY)  ## all but the slow cases
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 mutation: $(DEV_READY)  ## change single expressions of the code that decides, and list the changes that no test notices; AREA=promotion, SAMPLE=100; not in CI
 	$(BIN)/pip install --quiet --constraint constraints.txt "mutmut==3.8.1"

@@ -90,6 +90,7 @@ def test_lineage_leads_from_a_session_to_the_hub(deployment: DatasetDeployment) 
     assert snapshot.below[0].details["repository"] == DATASET_NAME
 
 
+@pytest.mark.slow
 def test_the_sensor_requests_the_erasure_until_the_hub_has_nothing_left(
     deployment: DatasetDeployment, caplog: pytest.LogCaptureFixture
 ) -> None:

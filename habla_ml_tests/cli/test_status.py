@@ -71,6 +71,7 @@ def test_a_broken_folder_and_lake_are_lines(profile, monkeypatch):
     assert "GB free" in shown.stdout
 
 
+@pytest.mark.slow
 def test_the_metrics_of_a_deployment_are_a_file_also_where_something_is_wrong(profile, monkeypatch):
     home = profile.parent.parent / "home"
     with dg.DagsterInstance.local_temp(str(home)):

@@ -92,6 +92,7 @@ def test_hours_follow_each_change_of_a_day(workspace: HablaWorkspace, session: P
     assert corpus_hours(workspace.lake) == pytest.approx(both - SEGMENT_H, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_a_snapshot_has_a_copied_sound_once_in_one_session(workspace: HablaWorkspace, session: Path) -> None:
     build_all(workspace)
     before = snapshot(workspace)

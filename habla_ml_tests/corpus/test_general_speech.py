@@ -75,6 +75,7 @@ def test_sources_are_read_together_without_duplicate_audio(tmp_path: Path) -> No
     assert found.sources[1].left_out == {"same sound as another": 1}
 
 
+@pytest.mark.slow
 def test_general_speech_excludes_audio_with_withdrawn_consent(tmp_path: Path) -> None:
     source = write_hugging_face(tmp_path / "one", [make_dataset_row(0), make_dataset_row(1)])
     first, second = (each.audio_sha256 for each in read_speech(tmp_path, source).utterances)

@@ -80,6 +80,7 @@ def test_sealed_sessions_count_for_the_size_from_which_more_are_sealed() -> None
     assert not choose_sealed_groups(assigned, ledger, {**sessions, "old0": 0}, always)
 
 
+@pytest.mark.slow
 def test_a_sealed_session_stays_sealed_and_leaves_no_gap_in_the_test_share(tmp_path: Path) -> None:
     lake, settings = create_empty_lake(tmp_path), make_settings(tmp_path)
     write_sessions(lake, "2026-02-16", range(20))

@@ -112,6 +112,7 @@ def test_the_sounds_of_each_day_and_side_are_those_that_are_looked_up_for_it(tmp
         assert sounds == sorted(of_side)
 
 
+@pytest.mark.slow
 def test_small_slices_and_days_loaded_alone_give_the_same_snapshot(tmp_path: Path, monkeypatch: Any) -> None:
     found = []
     for name, n_rows in (("large", 131_072), ("small", 7)):

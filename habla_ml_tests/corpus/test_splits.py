@@ -141,6 +141,7 @@ def test_days_under_other_conventions_are_refused_by_name(tmp_path: Path) -> Non
         snapshot(lake, tmp_path)
 
 
+@pytest.mark.slow
 def test_copies_of_the_same_audio_are_in_one_split_only(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     write_corpus_day(lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1)

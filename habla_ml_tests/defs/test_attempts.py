@@ -103,6 +103,7 @@ def test_a_lack_of_memory_in_duckdb_is_no_outage_of_a_database() -> None:
     assert classify_fault(duckdb.IOException("no space")) == "environment"
 
 
+@pytest.mark.slow
 def test_faults_of_the_environment_never_give_a_day_up(deployment: DagsterDeployment) -> None:
     keys = set()
     for failed in range(1, 13):

@@ -133,6 +133,7 @@ def test_the_quarterly_schedule_follows_the_settings(deployment):
     assert schedule.execution_timezone == "Europe/Madrid"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry_settings", [{"quarterly_cron": "30 2 * * 1", "retrain_every_weeks": 2}])
 def test_a_schedule_every_two_weeks_skips_the_weeks_between_over_the_end_of_the_year(deployment):
     mondays = [date(2026, 12, 14) + timedelta(weeks=week) for week in range(5)]

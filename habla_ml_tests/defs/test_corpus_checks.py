@@ -143,6 +143,7 @@ def test_the_report_file_has_audio_and_the_stored_object_has_none(ingested):
     assert MONDAY in found["hours by day"]
 
 
+@pytest.mark.slow
 def test_the_report_of_the_same_corpus_is_the_same_object(ingested):
     assert ingested.materialize("corpus_report").success
     first = ingested.metadata("corpus_report")["object"]

@@ -82,6 +82,7 @@ def test_failed_work_is_listed_until_it_succeeds(deployment):
     assert list_failed() == [("update_text", TUESDAY, 1)]
 
 
+@pytest.mark.slow
 def test_the_last_run_of_an_asset_has_its_result_and_duration(deployment):
     def read_runs() -> dict[str, AssetRun]:
         repository = deployment.definitions.get_repository_def()

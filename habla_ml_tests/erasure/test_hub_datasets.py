@@ -135,6 +135,7 @@ def test_branches_and_tags_of_other_people_lose_the_voice_too(deployment: Datase
     assert [len(found.list_history(each)) for each in ("main", "try")] == [1, 1]
 
 
+@pytest.mark.slow
 def test_files_of_a_push_that_was_killed_before_its_commit_are_removed(deployment: DatasetDeployment) -> None:
     voice = list_voice(deployment)
 

@@ -61,6 +61,7 @@ def test_a_search_reads_only_the_tables_that_have_the_contributor(full_lake: Ful
     assert not {day.parquet for day in days if day is not None} & cached
 
 
+@pytest.mark.slow
 def test_speech_that_came_after_the_index_was_made_is_erased(full_lake: FullLake, tmp_path: Path) -> None:
     theirs = withdraw(full_lake)
     save_index(full_lake)
@@ -107,6 +108,7 @@ def test_a_search_without_a_whole_index_finds_everything(full_lake: FullLake, tm
         assert find_contributor_data(lake, contributor) == found, fault
 
 
+@pytest.mark.slow
 def test_an_erasure_removes_the_earlier_index_and_the_next_one_learns_nothing(full_lake: FullLake) -> None:
     withdraw(full_lake)
     whole = load_contributor(full_lake.workspace).sessions[0]

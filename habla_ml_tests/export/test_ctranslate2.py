@@ -61,6 +61,7 @@ def transcribe_offline(model: Path, empty_home: Path) -> list[object]:
     return list(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_faster_whisper_runs_it_from_its_path_alone(artefact: Path, tmp_path: Path) -> None:
     multilingual, language, detected, n_mels = transcribe_offline(artefact, tmp_path)
     assert (multilingual, language, n_mels) == (True, "es", 80)

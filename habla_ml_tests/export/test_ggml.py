@@ -166,6 +166,7 @@ def test_other_widths_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None
         export_checkpoint(GGML, tiny_checkpoint, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_that_whisper_cpp_refuses_is_named_with_its_reason(tiny: ConvertedModel, tmp_path: Path) -> None:
     cut = tmp_path / "model" / GGML_FILE
     cut.parent.mkdir()

@@ -45,6 +45,7 @@ def test_tables_larger_than_the_memory_limit_are_grouped(tmp_path: Path, monkeyp
     assert stored > 2**24
 
 
+@pytest.mark.slow
 def test_a_lack_of_memory_or_disk_is_an_error_with_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

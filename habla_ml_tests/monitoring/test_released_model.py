@@ -109,6 +109,7 @@ def test_missing_hypotheses_are_decoded_as_served_and_cached(monitored_deploymen
     assert watch_until(monitored_deployment, 1).decoded == 0
 
 
+@pytest.mark.slow
 def test_segments_of_the_snapshot_and_older_corrections_are_left_out(monitored_deployment):
     before = watch_until(monitored_deployment, 1).record
     assert before.weeks == ()
@@ -129,6 +130,7 @@ def test_known_audio_under_another_id_is_left_out(monitored_deployment):
     assert watch_until(monitored_deployment, 1).record.weeks == ()
 
 
+@pytest.mark.slow
 def test_segments_chosen_as_difficult_are_shown_and_not_tested(monitored_deployment):
     lessons = monitored_deployment.record_week(0)
     difficult = lessons[::3]
@@ -184,6 +186,7 @@ def test_only_weeks_with_changed_corrections_are_measured_again(monitored_deploy
     assert after.weeks[1] == before.record.weeks[1]
 
 
+@pytest.mark.slow
 def test_the_record_has_no_segment_session_person_or_word(monitored_deployment):
     lessons = monitored_deployment.simulate_week(0, ERROR_RATE)
     kept = watch_until(monitored_deployment, 1)
@@ -208,6 +211,7 @@ def test_a_record_in_another_format_is_measured_again(monitored_deployment):
     assert watch_until(monitored_deployment, 1).record == first.record
 
 
+@pytest.mark.slow
 def test_an_alarm_is_active_for_four_weeks(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     record = watch_until(monitored_deployment, 1).record.model_copy()

@@ -96,6 +96,7 @@ def test_a_version_that_is_worse_on_sealed_speech_is_kept_back_until_a_person_ov
     assert allowed.override == override
 
 
+@pytest.mark.slow
 def test_an_override_from_before_the_sealed_result_does_not_cover_it(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from habla_ml.corpus.snapshot import read_sentences, read_utterances
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.comparison.test_set_digest import compute_test_set_digest
@@ -15,6 +17,7 @@ from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 CONVENTIONS = Path(__file__).resolve().parents[2] / "configs" / "conventions"
 
 
+@pytest.mark.slow
 def test_fresh_evidence_describes_the_present_until_something_changes(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     lake, settings = full_lake.lake, full_lake.workspace.settings

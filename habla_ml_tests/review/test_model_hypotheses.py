@@ -50,6 +50,7 @@ def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_t
     assert all(each.model_version == "v2" and each.avg_logprob < 0 for each in hypotheses)
 
 
+@pytest.mark.slow
 def test_cached_hypotheses_need_no_decoding_and_no_audio(lake, store, settings, tmp_path, artefact):
     release(lake, store, "v1", artefact, tmp_path / "models")
     models, pool = find_released_models(lake, store, "stable"), pool_of(lake, settings, tmp_path)

@@ -37,6 +37,7 @@ def transcribe_one_by_one(folder: Path, clips: list[Utterance], options: Decodin
     return texts
 
 
+@pytest.mark.slow
 def test_a_batch_gives_the_text_of_one_by_one_decoding(artefact: Path, clips: list[Utterance]) -> None:
     expected = transcribe_one_by_one(artefact, clips, OPTIONS)
     found = FasterWhisper(artefact, OPTIONS, "cpu", 1).transcribe(clips)
@@ -105,6 +106,7 @@ def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
         assert (times[0], times[-1]) == pytest.approx((0.0, clip.duration_s), abs=0.8)
 
 
+@pytest.mark.slow
 def test_speech_detection_drops_silence_before_the_encoder_and_keeps_times_of_the_clip(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:

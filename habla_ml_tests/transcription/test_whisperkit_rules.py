@@ -65,6 +65,7 @@ def test_segments_last_from_the_first_timestamp_to_the_last_or_the_end_of_the_cl
     assert times.span_s == pytest.approx(span_s)
 
 
+@pytest.mark.slow
 def test_with_timestamps_a_text_has_the_times_of_its_segments(base_artefact: Path, sentences: list[Utterance]) -> None:
     for profile in ("phone", "faster-whisper default"):
         options = build_profile_options(profile, EvaluationSettings()).model_copy(update={"fallback_temperatures": ()})

@@ -75,6 +75,7 @@ def test_a_version_without_an_artefact_is_refused(lake, cdn, settings):
         prepare_evaluated_models(lake, find_release(cdn, "v4"), "v4", settings, print)
 
 
+@pytest.mark.slow
 def test_the_first_version_is_compared_with_the_base_only(lake, cdn, settings):
     make_version(lake, "v1", settings)
     found = prepare_evaluated_models(lake, find_release(cdn, "v1"), "v1", settings, lambda _: None)
@@ -112,6 +113,7 @@ def test_after_a_rollback_a_version_is_compared_with_the_release_that_is_current
     assert list_previous_releases(lake, cdn, "v1", settings) == []
 
 
+@pytest.mark.slow
 def test_a_release_without_a_model_in_the_lake_is_an_error(lake, cdn, settings, tmp_path):
     make_version(lake, "v2", settings)
     release(cdn, tmp_path, "v1")
