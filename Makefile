@@ -24,8 +24,8 @@ dev: $(READY)  ## the Dagster UI with its daemon and the service, on the demo or
 test: $(DEV_READY) $(LABEL_STUDIO)/.ready  ## everything, slow end-to-end cases included; four processes on two cores, since many cases wait
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-test-core: $(DEV_READY)  ## all but the slow cases
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+test-core: $(DEV_READY)  ## all but the slow and the long cases
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not long"
 
 mutation: $(DEV_READY)  ## change single expressions of the code that decides, and list the changes that no test notices; AREA=promotion, SAMPLE=100; not in CI
 	$(BIN)/pip install --quiet --constraint constraints.txt "mutmut==3.8.1"

@@ -99,7 +99,7 @@ def test_a_package_below_the_repository_of_another_project_does_not_have_its_com
     assert found.sources is not None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_package_that_pip_installed_from_git_has_that_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = write_project(tmp_path)
     (tmp_path / "pyproject.toml").unlink()

@@ -30,7 +30,7 @@ from habla_ml.corpus.snapshot import load_snapshot
 from habla_ml.corpus.snapshot_uses import list_snapshot_uses
 from habla_ml.erasure.table_index import IndexRow, TableIndex, load_index, make_marks, search_contributors
 from habla_ml.errors import ObjectMissingError
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake, Pointer, PointerReader, PointerSnapshot, catalogue
 from habla_ml.lake.table import read_table
 from habla_ml.recordings.days import PublishedDay, load_day
 from habla_ml.recordings.metadata import FolderSegment
@@ -83,12 +83,29 @@ class NamedSegment:
     speaker: str
 
 
+@dataclass(frozen=True)
+class DayPointers:
+    """The pointers of all days as of a listing: only those that moved since an earlier listing are read."""
+
+    families: tuple[PointerSnapshot, ...]
+
+    @classmethod
+    def list(cls, lake: Lake) -> DayPointers:
+        """List recordings, annotations and text."""
+        return cls(tuple(each.read(lake) for each in (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.CORPUS)))
+
+    def read_pointer(self, name: str) -> Pointer | None:
+        """See `PointerReader`."""
+        return next(each for each in self.families if name.startswith(each.prefix)).read_pointer(name)
+
+
 def find_contributor_data(
     lake: Lake,
     contributor: Contributor,
     folder: Iterable[FolderSegment] = (),
     answers: Iterable[NamedSegment] = (),
     index: TableIndex | None = None,
+    pointers: PointerReader | None = None,
 ) -> ContributorData:
     """Find all segments of a contributor in the lake, and all other names of the same sounds.
 
@@ -98,8 +115,9 @@ def find_contributor_data(
         folder: The segments in Habla's folder; their labels attribute the annotations of withheld segments.
         answers: Answers of the service's page that are not in the log yet.
         index: Index of the lake, which learns what it does not know; by default the stored one.
+        pointers: The pointers of days; by default each present one, as an erasure needs.
     """
-    tables = _LakeTables(lake, load_index(lake) if index is None else index)
+    tables = _LakeTables(lake, load_index(lake) if index is None else index, pointers)
     covers = search_contributors([contributor])
     named = {
         each.segment_id: each.session_id
@@ -218,22 +236,22 @@ class _SegmentTable:
 class _LakeTables:
     """The tables of segments and of events that pointers lead to, which the index chooses from."""
 
-    def __init__(self, lake: Lake, index: TableIndex) -> None:
-        self._lake, self._index = lake, index
+    def __init__(self, lake: Lake, index: TableIndex, pointers: PointerReader | None = None) -> None:
+        self._lake, self._index, self._pointers = lake, index, lake if pointers is None else pointers
         self._recordings: list[_SegmentTable] = []
         self.raw_streams: dict[str, list[str]] = {}
         """Session → object ids."""
         self._claims: dict[str, set[str]] = {}
         """Session → the claims that withhold something of it."""
         audio = {}
-        for day in _load_days(lake):
+        for day in self._load_days():
             self._recordings.append(_SegmentTable(day.day, day.metadata))
             audio[day.parquet] = day.metadata
             for session, streams in day.raw_streams.items():
                 self.raw_streams.setdefault(session, []).extend(each.object_id for each in streams)
             for session, claims in day.withheld.items():
                 self._claims.setdefault(session, set()).update(claims)
-        logs = ((day, load_events(lake, day)) for day in catalogue.ANNOTATIONS.keys(lake))
+        logs = ((day, load_events(self._pointers, day)) for day in catalogue.ANNOTATIONS.keys(lake))
         self._logs = [_SegmentTable(day, log.parquet) for day, log in logs if log is not None]
         self._index.find((each.table for each in self._recordings), lambda _: False)
         self._index.learn_audio(audio)
@@ -241,7 +259,7 @@ class _LakeTables:
     @cached_property
     def _other_segments(self) -> list[_SegmentTable]:
         """The text of days, and the snapshots of model versions and of the Hub."""
-        texts = (load_corpus_day(self._lake, day) for day in catalogue.CORPUS.keys(self._lake))
+        texts = (load_corpus_day(self._pointers, day) for day in catalogue.CORPUS.keys(self._lake))
         pushed = {push.snapshot for dataset in list_hub_datasets(self._lake) for push in dataset.pushes}
         snapshots = _find_snapshot_tables(
             self._lake, {use.snapshot for use in list_snapshot_uses(self._lake)} | pushed, self._index
@@ -250,6 +268,10 @@ class _LakeTables:
             *(_SegmentTable(each.day, each.parquet) for each in texts if each is not None),
             *(_SegmentTable("", table) for table in snapshots.values()),
         ]
+
+    def _load_days(self) -> Iterator[PublishedDay]:
+        days = (load_day(self._pointers, day) for day in catalogue.RECORDINGS.keys(self._lake))
+        yield from (each for each in days if each is not None)
 
     def read_recordings(self, is_wanted: Callable[[IndexRow], bool]) -> Iterator[Mapping[str, Any]]:
         """Yield the segments of the recorded days whose tables are wanted, with their `day`."""
@@ -321,11 +343,6 @@ def _find_withheld(tables: _LakeTables, contributor: Contributor, folder: Iterab
 def learn_audio(lake: Lake, index: TableIndex) -> None:
     """Let the index learn the days' tables with audio from those of their metadata."""
     _LakeTables(lake, index)
-
-
-def _load_days(lake: Lake) -> Iterator[PublishedDay]:
-    days = (load_day(lake, day) for day in catalogue.RECORDINGS.keys(lake))
-    yield from (each for each in days if each is not None)
 
 
 def _is_covered(contributor: Contributor, row: Mapping[str, Any]) -> bool:

@@ -163,7 +163,7 @@ def test_a_file_that_lost_less_sound_than_an_encoder_pads_is_still_refused(
         decoder.decode(whole[:-missing], 30.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["opus", "flac", "webm", "m4a"])
 def test_four_minutes_of_silence_in_few_bytes_are_refused_before_decoding(decoder: AudioDecoder, kind: str) -> None:
     bomb = encode_audio_file(kind, 240, 16_000, level=0.0)
@@ -205,7 +205,7 @@ def test_a_playlist_or_text_opens_no_other_file(decoder: AudioDecoder, tmp_path:
             decoder.decode(data, 30.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_damaged_bytes_give_an_error_or_bounded_audio_and_never_a_crash(decoder: AudioDecoder, kind: str) -> None:
     whole = encode_audio_file(kind, 1.0, 16_000)
@@ -258,7 +258,7 @@ def test_the_child_has_limits_of_memory_and_processor_time(decoder: AudioDecoder
     assert limits_by_name["Max core file size"][0] == "0"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_above_the_memory_limit_is_refused_and_the_decoder_still_works() -> None:
     with AudioDecoder() as decoder:
         with pytest.raises(InputError, match=r"memory|cannot be decoded|damaged"):

@@ -33,7 +33,7 @@ def restore_into(root: Path, target: Store, name: str | None, store: Store) -> L
     return lake
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_backup_copies_only_what_is_new_and_both_can_be_restored(
     small_lake: SmallLake, make_store: MakeStore, tmp_path: Path
 ) -> None:
@@ -51,7 +51,7 @@ def test_a_second_backup_copies_only_what_is_new_and_both_can_be_restored(
     assert read_lake(restore_into(tmp_path, target, None, make_store("new"))) == read_lake(small_lake.lake)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_backup_after_a_kill_at_any_step_is_whole(folder_lake: SmallLake, tmp_path: Path) -> None:
     step, killed = 1, True
     while killed:

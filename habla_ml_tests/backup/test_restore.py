@@ -163,7 +163,7 @@ def test_a_backup_that_was_made_during_an_erasure_does_not_bring_the_voice_back(
     assert restore("after_its_end") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_restore_that_is_killed_at_any_step_continues(folder_lake: SmallLake, target: Store, tmp_path: Path) -> None:
     create_backup(folder_lake.request(target), NOW)
     settings = replace_registry(make_workspace(tmp_path / "settings").settings)

@@ -222,7 +222,7 @@ def test_unfinished_trainings_leave_the_lake_when_their_version_is_published(
     assert b"moments of v2" in stored
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_published_trainings_lose_their_scratch(workspace: HablaWorkspace, clean: Clean) -> None:
     training = workspace.settings.work_folder / "training"
     for version in ("v1", "v2"):

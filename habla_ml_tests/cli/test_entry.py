@@ -55,7 +55,7 @@ def test_every_command_on_windows_prints_one_error_that_names_wsl_and_the_page(a
     assert "/mnt/c" in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_code_location_fails_with_the_same_message():
     # Dagster itself cannot be imported here under the name of another platform.
     done = run_without_posix(AS_WIN32 + "import habla_ml.definitions", before="import dagster\n")

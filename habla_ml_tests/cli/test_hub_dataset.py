@@ -44,7 +44,7 @@ def read_status(deployment: DatasetDeployment) -> list[tuple[str, str]]:
     return [(each.health, each.found) for each in describe_hub_datasets(inputs)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_push_and_erase_and_exit_with_1_while_the_hub_has_the_voice(
     deployment: DatasetDeployment, command: CommandInProcess
 ) -> None:
@@ -90,7 +90,7 @@ def test_lineage_leads_from_a_session_to_the_hub(deployment: DatasetDeployment) 
     assert snapshot.below[0].details["repository"] == DATASET_NAME
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_sensor_requests_the_erasure_until_the_hub_has_nothing_left(
     deployment: DatasetDeployment, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -75,7 +75,7 @@ def test_the_doctor_names_the_fault_of_a_broken_profile_and_exits_with_1(profile
     assert "key colour: is unknown" in found.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_is_one_message_without_a_traceback(profile):
     found = start_habla_ml("rollback", "-p", str(profile))
     assert found.returncode == 1

@@ -14,7 +14,7 @@ from habla_ml.tables import print_table
 from habla_ml_tests.testing.full_comparison import make_full_comparison
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("width", [80, 240])
 def test_the_scoreboard_shows_every_value_in_full_at_any_width(width: int) -> None:
     comparison, _ = make_full_comparison()

@@ -45,7 +45,7 @@ def test_the_status_works_without_dagster_home_and_names_the_skipped_sessions(pr
     assert "1_19700101_000100 is dated 1970-01-01: the recorder's clock was reset" in shown.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_status_of_a_dagster_home_whose_daemon_never_ran_needs_a_person(profile, monkeypatch):
     home = profile.parent.parent / "home"
     with dg.DagsterInstance.local_temp(str(home)):
@@ -71,7 +71,7 @@ def test_a_broken_folder_and_lake_are_lines(profile, monkeypatch):
     assert "GB free" in shown.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_metrics_of_a_deployment_are_a_file_also_where_something_is_wrong(profile, monkeypatch):
     home = profile.parent.parent / "home"
     with dg.DagsterInstance.local_temp(str(home)):

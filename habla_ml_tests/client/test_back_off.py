@@ -16,7 +16,7 @@ from habla_ml_tests.testing.served_deployment import serve_deployment
 LIMITS = {"uploads": {"device_requests_per_minute": 3}}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_device_above_its_limit_waits_as_long_as_the_service_says_and_loses_nothing(tmp_path: Path) -> None:
     waits: list[float] = []
     with (
@@ -39,7 +39,7 @@ def test_a_device_above_its_limit_waits_as_long_as_the_service_says_and_loses_no
         assert [each.id for each in device.queue.list_waiting_recordings()] == clips[3:]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_longer_wait_than_the_app_can_sleep_ends_the_upload_at_once(tmp_path: Path) -> None:
     waits: list[float] = []
     retry = BackOff(longest_wait_s=5, sleep=waits.append)

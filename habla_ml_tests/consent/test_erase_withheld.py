@@ -171,7 +171,7 @@ def plan_training(workspace: HablaWorkspace) -> Snapshot:
     return snapshot
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_voice_that_a_later_ingest_refused_is_counted_with_its_models(workspace: HablaWorkspace) -> None:
     register(workspace, {**ANA, "given": GIVEN}, {**REMEDIOS, "given": GIVEN})
     for day in (MONDAY, TUESDAY):

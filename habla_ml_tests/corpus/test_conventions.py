@@ -68,7 +68,7 @@ def test_the_second_version_applies_its_changes_and_has_another_digest() -> None
     assert two.read("Eh... pues no.").sentence == "pues no."
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(st.text(max_size=60))
 @example("0: :")
 @example("1 , ,, 2 . . … .")

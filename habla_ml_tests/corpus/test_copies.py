@@ -92,7 +92,7 @@ def test_hours_follow_each_change_of_a_day(workspace: HablaWorkspace, session: P
     assert corpus_hours(workspace.lake) == pytest.approx(both - SEGMENT_H, abs=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_snapshot_has_a_copied_sound_once_in_one_session(workspace: HablaWorkspace, session: Path) -> None:
     build_all(workspace)
     before = snapshot(workspace)
@@ -221,7 +221,7 @@ ROWS = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(ROWS, st.sampled_from([("audio_sha256",), ("audio_sha256", "session_id")]))
 def test_the_first_row_of_each_sound_gets_the_newest_text(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
     rows = [{**row, "segment_id": f"{at:02}", "position": at} for at, row in enumerate(rows)]

@@ -61,7 +61,7 @@ def publish_corpus(workspace: HablaWorkspace, lake: Lake) -> Snapshot:
     return make_snapshot(lake, workspace.settings, workspace.conventions)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_after_a_kill_at_any_write_publishes_the_same_snapshot(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "calm")
     for number in range(3):

@@ -101,7 +101,7 @@ def test_an_empty_split_is_exported_as_an_empty_split(tmp_path: Path) -> None:
     assert opened["test"].features == opened["train"].features
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_exported_split_is_read_as_general_speech(tmp_path: Path) -> None:
     workspace, snapshot = make_corpus(tmp_path, 5)
     folder = export_dataset(workspace.lake, snapshot, tmp_path / "dataset")
@@ -131,7 +131,7 @@ def test_a_failed_export_leaves_no_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parquet_opens_with_load_dataset_as_audio_and_text(tmp_path: Path) -> None:
     from datasets import Audio, load_dataset
 

@@ -75,7 +75,7 @@ def test_sources_are_read_together_without_duplicate_audio(tmp_path: Path) -> No
     assert found.sources[1].left_out == {"same sound as another": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_general_speech_excludes_audio_with_withdrawn_consent(tmp_path: Path) -> None:
     source = write_hugging_face(tmp_path / "one", [make_dataset_row(0), make_dataset_row(1)])
     first, second = (each.audio_sha256 for each in read_speech(tmp_path, source).utterances)
@@ -86,7 +86,7 @@ def test_general_speech_excludes_audio_with_withdrawn_consent(tmp_path: Path) ->
         read_speech(tmp_path, source, erased={first, second})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_general_speech_changes_neither_the_lake_nor_the_corpus(tmp_path: Path) -> None:
     source = write_common_voice(tmp_path / "cv", [make_common_voice_row(number) for number in range(3)])
     workspace = make_workspace(

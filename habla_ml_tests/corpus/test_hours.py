@@ -40,7 +40,7 @@ def sum_hours(corpus: Mapping[str, Sounds]) -> float:
     return round(sum(number + 1 for number in once) / 16_000 / 3600, 9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(st.lists(changes, min_size=1, max_size=5), st.sampled_from([1, 6, 1000]))
 @settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_hours_after_each_change_are_those_of_all_rows_in_memory(

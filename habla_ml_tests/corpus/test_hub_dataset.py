@@ -76,7 +76,7 @@ def test_a_repetition_changes_nothing(deployment: DatasetDeployment) -> None:
     assert deployment.hub.calls("POST", "/commit/") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_next_snapshot_replaces_the_data_and_keeps_the_earlier_tag_and_the_files_of_others(
     deployment: DatasetDeployment,
 ) -> None:
@@ -210,7 +210,7 @@ def test_a_repository_with_references_that_no_program_can_clean_is_refused(
     assert found.large_files == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_repository_with_snapshots_of_another_lake_is_refused(deployment: DatasetDeployment, tmp_path: Path) -> None:
     deployment.push()
     other = DatasetDeployment(tmp_path / "other", deployment.hub, sessions=4)

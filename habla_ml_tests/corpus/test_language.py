@@ -33,7 +33,7 @@ def test_at_least_four_of_five_english_classroom_sentences_are_recognised() -> N
     assert not [each for each in sentences if detect_language(each) == "es"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_sentence_of_the_demo_is_detected_as_english(tmp_path: Path) -> None:
     write_castilian_set(tmp_path, 60, seed=3)
     with (tmp_path / "fine_tune_dataset.csv").open(encoding="utf-8") as handle:

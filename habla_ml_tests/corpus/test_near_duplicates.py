@@ -80,7 +80,7 @@ def find_session(workspace: HablaWorkspace, snapshot: Snapshot, split: str) -> s
     return next(row["session_id"] for row in rows if row["split"] == split)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["MP3", "OGG", "gain", "sample", "cut"])
 def test_a_copy_of_test_audio_is_dropped_from_train_and_counted(voices: HablaWorkspace, form: str) -> None:
     first = publish_snapshot_of(voices)
@@ -101,7 +101,7 @@ def test_a_copy_of_test_audio_is_dropped_from_train_and_counted(voices: HablaWor
     assert dropped.duplicate_of in {row["audio_sha256"] for row in rows if row["session_id"] == test}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_unchanged_corpus_reads_no_audio_and_changes_no_pointer(voices: HablaWorkspace) -> None:
     snapshot = publish_snapshot_of(voices)
     names = list(voices.lake.list_pointers(""))

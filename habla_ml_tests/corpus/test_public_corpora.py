@@ -73,7 +73,7 @@ def test_filters_on_votes_and_accents_are_applied_and_recorded(tmp_path: Path) -
         read_speech(tmp_path, source.model_copy(update={"fewest_up_votes": 9}))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sample_by_hours_is_bounded_spread_out_and_reproducible(tmp_path: Path) -> None:
     source = write_common_voice(
         tmp_path / "cv", [make_common_voice_row(number) for number in range(12)], most_hours=5.5 / 3600

@@ -173,7 +173,7 @@ def test_clipped_and_silent_segments_are_counted_over_all_recordings(tmp_path: P
     assert not any(each.passed for each in found.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_snapshot_with_a_shifted_day_fails_by_that_days_share_of_the_hours(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     sessions = [

@@ -80,7 +80,7 @@ def test_sealed_sessions_count_for_the_size_from_which_more_are_sealed() -> None
     assert not choose_sealed_groups(assigned, ledger, {**sessions, "old0": 0}, always)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sealed_session_stays_sealed_and_leaves_no_gap_in_the_test_share(tmp_path: Path) -> None:
     lake, settings = create_empty_lake(tmp_path), make_settings(tmp_path)
     write_sessions(lake, "2026-02-16", range(20))
@@ -168,7 +168,7 @@ def test_no_comparison_reads_sealed_speech_from_the_test_set_a_day_or_a_table(tm
     assert {each.segment_id for each in exclude_sealed(lake, everything)} == {"test-0", "test-1"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_the_release_reads_sealed_utterances() -> None:
     package = Path(habla_ml.__file__).parent
     readers = {

@@ -50,7 +50,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return publish_snapshots(tmp_path / "table")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_table_of_sounds_decides_like_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, expected = publish_snapshots(tmp_path / "list")
     monkeypatch.setattr(splits, "MAX_LISTED_SOUNDS", 3)

@@ -45,7 +45,7 @@ segments = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(
     st.lists(
         st.tuples(segments, segments, st.sets(st.sampled_from(["16s1/1", "16s2/3", "17s3/2"]))), min_size=2, max_size=3
@@ -112,7 +112,7 @@ def test_the_sounds_of_each_day_and_side_are_those_that_are_looked_up_for_it(tmp
         assert sounds == sorted(of_side)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_slices_and_days_loaded_alone_give_the_same_snapshot(tmp_path: Path, monkeypatch: Any) -> None:
     found = []
     for name, n_rows in (("large", 131_072), ("small", 7)):

@@ -141,7 +141,7 @@ def test_days_under_other_conventions_are_refused_by_name(tmp_path: Path) -> Non
         snapshot(lake, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_copies_of_the_same_audio_are_in_one_split_only(tmp_path: Path) -> None:
     lake = create_empty_lake(tmp_path)
     write_corpus_day(lake, DAY, [AnnotatedSegmentSpec(f"s{n}", k) for n in range(30) for k in (1, 2)], CONVENTIONS_V1)
@@ -182,7 +182,7 @@ changes = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(changes)
 @settings(max_examples=12)
 def test_no_sequence_of_additions_and_corrections_moves_a_group_or_audio_to_another_split(

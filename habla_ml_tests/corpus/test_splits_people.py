@@ -162,7 +162,7 @@ steps = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(steps)
 @hypothesis_settings(max_examples=12)
 def test_no_sequence_of_changes_moves_a_group_or_shrinks_a_split_uncounted(corpora: list[Any]) -> None:

@@ -14,7 +14,7 @@ from habla_ml.evaluation.scoring.normalisation import normalise_spanish_pair
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_generated_corpus_is_built_split_and_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     generated = importlib.import_module("synthetic_corpus")

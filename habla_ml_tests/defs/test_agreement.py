@@ -50,7 +50,7 @@ def test_the_check_passes_with_a_note_for_a_day_with_one_annotator(ingested: Dag
     assert "not measured" in found.description
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_check_measures_the_disagreement_of_two_annotators(ingested: DagsterDeployment) -> None:
     add_second_transcripts(ingested, changed_count=1)
     close = run_agreement_check(ingested)

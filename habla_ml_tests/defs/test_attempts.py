@@ -103,7 +103,7 @@ def test_a_lack_of_memory_in_duckdb_is_no_outage_of_a_database() -> None:
     assert classify_fault(duckdb.IOException("no space")) == "environment"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_faults_of_the_environment_never_give_a_day_up(deployment: DagsterDeployment) -> None:
     keys = set()
     for failed in range(1, 13):
@@ -163,7 +163,7 @@ def free_disk(deployment: DagsterDeployment) -> None:
     deployment.settings.work_folder.unlink()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("retry_settings", [{"retry_after_s": 0.001, "longest_retry_s": 0.001}])
 def test_a_day_that_failed_more_than_three_times_on_a_full_disk_is_ingested_once_there_is_space(
     deployment: DagsterDeployment,
@@ -255,7 +255,7 @@ def test_a_weekly_run_that_an_outage_ended_is_tried_again_in_its_week(
     assert ("waits until" in found.skip_reason) == (tagged and not again)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_schedule_tags_its_run_with_the_occasion(ingested: DagsterDeployment) -> None:
     schedule = ingested.definitions.resolve_schedule_def("weekly_review")
     lake = ingested.definitions.get_repository_def().get_top_level_resources()["lake"]

@@ -34,7 +34,7 @@ def correct_one_transcript(deployment: DagsterDeployment) -> str:
     return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:]}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_recordings_are_requested_once(deployment):
     assert days(deployment.tick("new_recordings")) == [MONDAY, TUESDAY]
     assert deployment.run("ingest_day", MONDAY).success
@@ -118,7 +118,7 @@ def evaluate_quarterly_schedule(
     return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quarterly_schedule_requests_a_version_unless_the_corpus_is_empty(deployment):
     with dg.instance_for_test() as instance:  # Schedules need an instance on disk.
         assert evaluate_quarterly_schedule(deployment, instance) == dg.SkipReason("the corpus is empty")
@@ -133,7 +133,7 @@ def test_the_quarterly_schedule_follows_the_settings(deployment):
     assert schedule.execution_timezone == "Europe/Madrid"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("retry_settings", [{"quarterly_cron": "30 2 * * 1", "retrain_every_weeks": 2}])
 def test_a_schedule_every_two_weeks_skips_the_weeks_between_over_the_end_of_the_year(deployment):
     mondays = [date(2026, 12, 14) + timedelta(weeks=week) for week in range(5)]

@@ -28,7 +28,7 @@ def run_consent_check(full_lake: FullLake, settings: Settings | None = None) -> 
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_check_fails_until_a_withdrawn_voice_is_erased(full_lake):
     write_register(full_lake.workspace, {"contributor": "c-017", "given": "2026-01-01", "sessions": ["*"]})
     assert run_consent_check(full_lake).passed

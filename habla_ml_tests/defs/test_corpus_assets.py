@@ -40,7 +40,7 @@ def test_machine_text_never_enters_the_corpus(ingested):
     assert found["annotated"] == found["corrected"] + found["confirmed"] + found["unusable"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_splits_are_disjoint_by_session_and_the_same_corpus_gives_the_same_snapshot(ingested):
     assert ingested.materialize("splits").success
     assert ingested.materialize("splits").success
@@ -50,7 +50,7 @@ def test_splits_are_disjoint_by_session_and_the_same_corpus_gives_the_same_snaps
     assert find_sessions_in_two_splits(ingested.lake(), load_latest_snapshot(ingested.lake())) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_enrolled_people_it_is_unknown_whether_train_has_a_speaker(ingested):
     assert ingested.materialize("splits").success
     lines = (
@@ -63,7 +63,7 @@ def test_without_enrolled_people_it_is_unknown_whether_train_has_a_speaker(inges
         assert (rows["seen"][at], rows["unseen"][at], rows["unknown"][at]) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_changed_conventions_mark_days_stale_and_the_backfill_reads_no_audio(ingested):
     settings = ingested.settings
     other = settings.corpus.conventions.with_name("orthographic-v2.yaml")

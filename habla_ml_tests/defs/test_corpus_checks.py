@@ -82,7 +82,7 @@ def test_a_failed_check_names_the_segments(ingested):
     assert "dBFS" in str(silent.metadata["examples"].value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_good_snapshot_becomes_the_baseline_and_a_lost_day_blocks_the_training(deployment_with_small_day):
     first = materialize_with_checks(deployment_with_small_day, "splits")
     passed = {name for (_, name), each in evaluations(first).items() if each.passed}
@@ -100,7 +100,7 @@ def test_a_good_snapshot_becomes_the_baseline_and_a_lost_day_blocks_the_training
     assert deployment_with_small_day.lake().read_pointer(catalogue.LAST_GOOD_CORPUS) == good
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loss_is_accepted_by_the_id_of_its_snapshot_and_becomes_the_baseline(deployment_with_small_day):
     assert materialize_with_checks(deployment_with_small_day, "splits").success
     drop_day_text(deployment_with_small_day, SMALL_DAY)
@@ -112,7 +112,7 @@ def test_a_loss_is_accepted_by_the_id_of_its_snapshot_and_becomes_the_baseline(d
     assert materialize_with_checks(deployment_with_small_day, "splits").success
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_does_not_start_on_a_snapshot_that_lost_a_day(deployment_with_small_day):
     assert materialize_with_checks(deployment_with_small_day, "splits").success
     drop_day_text(deployment_with_small_day, SMALL_DAY)
@@ -124,7 +124,7 @@ def test_training_does_not_start_on_a_snapshot_that_lost_a_day(deployment_with_s
     assert "fine_tuned_checkpoint" not in started
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_report_file_has_audio_and_the_stored_object_has_none(ingested):
     assert materialize_with_checks(ingested, "splits").success
     assert ingested.materialize("corpus_report").success
@@ -143,7 +143,7 @@ def test_the_report_file_has_audio_and_the_stored_object_has_none(ingested):
     assert MONDAY in found["hours by day"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_report_of_the_same_corpus_is_the_same_object(ingested):
     assert ingested.materialize("corpus_report").success
     first = ingested.metadata("corpus_report")["object"]

@@ -99,7 +99,7 @@ def test_an_unreadable_text_gives_the_growth_sensor_a_reason(ingested: DagsterDe
     assert f"the corpus cannot be read: LakeError: pointer corpus/{MONDAY}" in found.skip_reason
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_missing_table_hides_neither_the_other_table_nor_habla(
     tree: dict, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -52,7 +52,7 @@ def test_the_graph_has_these_assets_and_no_superseded_dagster_calls(deployment):
     assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == ASSETS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_about_the_architecture_names_everything_that_the_ui_shows(deployment):
     every_format = {"onnx_quantisation": "int8", "ggml_quantisation": "q8_0", "checkpoint_archive": True}
     export = deployment.settings.export.model_copy(update=every_format)
@@ -99,7 +99,7 @@ def test_changed_conventions_change_the_code_version_of_the_corpus_only(deployme
     assert before[dg.AssetKey("annotated_corpus")].endswith(f"-{load_conventions(conventions).digest[:16]}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["torch", "transformers", "coremltools", "ctranslate2", "matplotlib", "dagster_aws"])
 def test_loading_the_code_location_does_not_import(deployment, module):
     code = (

@@ -65,7 +65,7 @@ def test_with_a_repository_each_training_publishes_to_it(deployment: HubDeployme
     assert "hub_model" in {each.name for each in job.nodes}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_released_version_goes_to_the_hub_and_another_one_does_not(deployment: HubDeployment) -> None:
     deployment.releases.release("v1")
 
@@ -80,7 +80,7 @@ def test_a_released_version_goes_to_the_hub_and_another_one_does_not(deployment:
     assert deployment.releases.repository.tags.keys() == {"v1"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_neither_a_success_nor_a_failure_stores_the_token(
     deployment: HubDeployment,
     tmp_path: Path,

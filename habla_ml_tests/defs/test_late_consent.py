@@ -20,7 +20,7 @@ def register(folder: Path, given: str | None) -> None:
     (folder / "consents.yaml").write_text(yaml.safe_dump({"contributors": [entry]}))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_later_consent_requests_its_day_only_under_a_new_key(deployment: DagsterDeployment) -> None:
     first = {str(each.partition_key): each.run_key for each in deployment.tick("new_recordings").run_requests or ()}
     assert set(first) == {MONDAY, TUESDAY}

@@ -51,7 +51,7 @@ def fail_day(deployment: DagsterDeployment, day: str) -> None:
     assert not deployment.run("update_text", day).success
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_alert_for_each_day_and_fault_until_the_day_succeeds(deployment, failures, webhook):
     for _ in range(3):
         fail_day(deployment, MONDAY)  # its recordings are not in the lake
@@ -92,7 +92,7 @@ def test_a_failure_that_the_run_failure_sensor_missed_is_reported_later(deployme
     assert [each["subject"] for each in webhook.posted] == [f"update_text failed for {MONDAY}: CorpusError"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_days_with_one_fault_send_five_alerts(deployment, failures, webhook):
     for day in range(1, 9):
         fail_day(deployment, f"2026-04-{day:02d}")

@@ -45,7 +45,7 @@ def test_the_asset_has_an_entry_for_each_subject_and_figures_that_chart(deployme
     assert metadata["page"] == "https://habla.example/status"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_checks_fail_while_recordings_wait_and_pass_once_they_are_in_the_lake(deployment):
     before = report(deployment)
     assert not before["finished_sessions_are_ingested"].passed
@@ -67,7 +67,7 @@ def test_what_a_schedule_refreshes_is_expected_a_little_after_each_time(deployme
     assert windows.keys() == {"review_queue", "loop_status", *weekly}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_failed_work_is_listed_until_it_succeeds(deployment):
     def list_failed() -> list[tuple[str, str, int]]:
         repository = deployment.definitions.get_repository_def()
@@ -82,7 +82,7 @@ def test_failed_work_is_listed_until_it_succeeds(deployment):
     assert list_failed() == [("update_text", TUESDAY, 1)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_last_run_of_an_asset_has_its_result_and_duration(deployment):
     def read_runs() -> dict[str, AssetRun]:
         repository = deployment.definitions.get_repository_def()

@@ -30,7 +30,7 @@ def test_the_error_of_an_empty_corpus_has_the_next_step(deployment):
     assert "correct some in Habla" in find_failure(result)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_snapshot_without_a_test_set_blocks_the_training(deployment):
     for session in sorted(deployment.recordings.iterdir())[1:]:
         for path in session.rglob("*"):

@@ -77,7 +77,7 @@ def test_a_failed_delivery_keeps_the_record_and_is_retried_by_the_next_run(schoo
     assert len(webhook.posted) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_monitored_without_a_release(settings, instance):
     schedule = build_definitions(settings).resolve_schedule_def("weekly_watch")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 7 * * 1", "Europe/Madrid")

@@ -41,7 +41,7 @@ def test_a_grown_corpus_requests_the_next_version_and_no_replicate(ingested, mea
     assert [request.partition_key for request in found.run_requests] == ["v3"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_unplanned_replicate_is_not_trained(ingested):
     assert ingested.materialize("splits").success
     ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1-s2"])
@@ -50,7 +50,7 @@ def test_an_unplanned_replicate_is_not_trained(ingested):
     assert list(ingested.lake().list_pointers("models/")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_plans_replicates_and_prints_the_next_step(deployment, tmp_path):
     store_trained_plan(deployment.lake(), "v1")
     home = tmp_path / "dagster_home"

@@ -76,7 +76,7 @@ def test_the_same_queue_has_the_same_data_version(ingested):
     assert ingested.metadata("review_queue")["object"] == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_schedule_requests_a_queue_after_the_first_recordings(deployment):
     with dg.instance_for_test() as instance:  # Schedules need an instance on disk.
         assert evaluate_weekly_review(deployment, instance).skip_message == "the lake has no recordings yet"

@@ -116,7 +116,7 @@ def launch(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Callable[..
         wait_until(lambda each=each: each.run.is_finished)  # type: ignore[misc]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_process_fails_its_run_at_once_and_awaits_its_retry(launch):
     run = launch()
     os.kill(run.pid, signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_a_killed_process_fails_its_run_at_once_and_awaits_its_retry(launch):
     assert attempts.counted == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_restarted_daemon_sees_which_processes_live(launch, home, monkeypatch):
     monkeypatch.setattr(WorkerProcessLauncher, "_report_end", lambda *_: None)
     lost, alive = launch(), launch()

@@ -145,7 +145,7 @@ def test_no_text_of_the_corpus_is_in_dagsters_storage(spoken_deployment: Dagster
     assert find_texts(read_dagster_home(home), [ENROLLED_NAME]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["metadata", "log", "print", "error", "tag", "description"])
 def test_the_search_finds_a_sentence_in_every_place(tmp_path: Path, place: str) -> None:
     sentence = f"¿Y la señora {SPOKEN_WORD}?"

@@ -51,7 +51,7 @@ def test_the_end_of_the_training_process_is_the_fault_of_its_run(code: str, faul
     assert reason in tags[REASON_TAG]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_process_without_its_lake_ends_for_its_environment(deployment: DagsterDeployment) -> None:
     (deployment.folder / "lake").write_text("a file where the lake should be")
     profile = deployment.folder / "configs" / "test.yaml"

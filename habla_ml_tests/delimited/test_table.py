@@ -216,7 +216,7 @@ def test_any_bytes_give_rows_or_an_input_error(data: bytes, start: bytes, end: b
             "".join(row.values.values()).encode()  # no damaged character is left
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hostile_table_of_opened_quotes_costs_little_time() -> None:
     started = time.process_time()
     rows = read_rows(",".join(HEADER).encode() + b'\n"' * 60_000)
@@ -225,7 +225,7 @@ def test_a_hostile_table_of_opened_quotes_costs_little_time() -> None:
     assert time.process_time() - started < 2  # 0.4 s, and 4.4 s with a search at every row
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_table() -> None:
     data = TableDialect().write([(f"{number}.wav", "Hola, niños. " * 40, "Ana") for number in range(10_000)])
     tracemalloc.start()

@@ -233,7 +233,7 @@ def test_a_wav_file_keeps_its_samples(tmp_path):
     np.testing.assert_array_equal(read_back, samples)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_word_times_are_keyed_by_audio_digest_and_change_no_recording(recordings, tmp_path):
     table = tmp_path / "words.csv"
     write_sessions(tmp_path / "again", PLAN, PEOPLE_SEED, alignments=table)

@@ -30,7 +30,7 @@ def test_sentences_follow_spanish_spelling(sentences):
         assert not any(character.isdigit() for character in text), text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sentences_last_two_to_four_seconds(sentences):
     voice = SynthesisVoice("m3", 172, 50, 50)
     durations_s = [len(synthesize_speech(text_to_phonemes(text), voice)) / SAMPLE_RATE_HZ for text in sentences[:60]]

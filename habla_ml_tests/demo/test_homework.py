@@ -53,7 +53,7 @@ def test_the_homework_of_a_phone_becomes_text_of_the_corpus(tmp_path: Path) -> N
     assert list((tmp_path / "phone" / "clips").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_service_that_does_not_start_is_an_error_with_its_log(tmp_path: Path) -> None:
     settings = write_demo_settings(tmp_path)
     (tmp_path / "configs" / "here.yaml").write_text("service: {port: none}")

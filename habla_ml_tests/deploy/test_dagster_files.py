@@ -169,7 +169,7 @@ def build_kubernetes_config(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dagster_loads_the_launcher_and_the_sections_of_the_helm_values(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(build_kubernetes_config(tmp_path)))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:

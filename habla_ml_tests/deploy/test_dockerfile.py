@@ -78,7 +78,7 @@ def test_further_extras_are_optional() -> None:
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_last_stage_is_small_and_not_root() -> None:
     last = LINES[FROM[-1] :]
     assert not any(re.search(r"apt-get|pip install|build-essential", line) for line in last)

@@ -70,7 +70,7 @@ def test_blocks_of_commands_are_labelled(page: Path) -> None:
             assert named == [], f"label the block as one of {', '.join(SHELL)}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_command_is_run_or_has_a_reason() -> None:
     documented = {
         each.text

@@ -41,7 +41,7 @@ def test_a_dry_run_changes_nothing_and_a_run_needs_confirmation(tmp_path: Path) 
     assert "0 pointers moved, 0 objects" in again.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_unknown_contributor_is_an_error(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     found = run_command(full_lake, "erase", "--contributor", "c-999", "--yes")

@@ -67,7 +67,7 @@ def full_lake(
     return make_full_lake(tmp_path, lambda workspace: Lake(store, workspace.settings.work_folder / "cache")), store
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_byte_of_voice_or_text_remains_and_other_segments_stay(
     full_lake: tuple[FullLake, Store], tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_no_byte_of_voice_or_text_remains_and_other_segments_stay(
     assert_nowhere(store, [work, tmp_path / "export"], gone)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tombstones_list_the_trained_versions_without_the_pseudonym(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
@@ -113,7 +113,7 @@ def test_tombstones_list_the_trained_versions_without_the_pseudonym(tmp_path: Pa
     assert b"c-017" not in body
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_erasure_changes_nothing_and_counts_once(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
@@ -130,7 +130,7 @@ def test_a_second_erasure_changes_nothing_and_counts_once(tmp_path: Path) -> Non
     assert (second.moved_pointers, second.objects) == ((), 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_totals_of_pointers_count_the_remaining_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
@@ -152,7 +152,7 @@ def test_the_totals_of_pointers_count_the_remaining_segments(tmp_path: Path) -> 
         assert (text.recordings, text.metadata, text.annotations) == (held.parquet, held.metadata, events.parquet)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_totals_of_the_text_count_only_the_remaining_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     conventions, settings = load_conventions(V3), full_lake.workspace.settings
@@ -177,7 +177,7 @@ def test_the_totals_of_the_text_count_only_the_remaining_segments(tmp_path: Path
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ingest_corrections_and_copies_do_not_restore_erased_segments(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
@@ -215,7 +215,7 @@ def test_ingest_corrections_and_copies_do_not_restore_erased_segments(tmp_path: 
             assert not any(text.encode() in data for text in voice.texts), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
@@ -244,7 +244,7 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
         }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_annotation_source_forgets_the_erased_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
@@ -264,7 +264,7 @@ def test_every_annotation_source_forgets_the_erased_segments(tmp_path: Path, mon
     assert report.left_to_person[-1] == "burn the paper"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erasure_keeps_the_split_of_every_group(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
@@ -281,7 +281,7 @@ def read_groups(lake: Lake, snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)
@@ -295,7 +295,7 @@ def test_a_running_training_stops_an_erasure_and_the_next_run_completes_it(tmp_p
     assert_nowhere(DirectoryStore(tmp_path / "lake"), [full_lake.workspace.settings.work_folder], gone)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_unfinished_trainings_on_the_voice_are_deleted_and_others_stay(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
@@ -321,7 +321,7 @@ def test_unfinished_trainings_on_the_voice_are_deleted_and_others_stay(tmp_path:
     assert not checkpoints.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_erased_hours_leave_the_baseline_of_the_quality_check(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     save_baseline_hours(
@@ -333,7 +333,7 @@ def test_erased_hours_leave_the_baseline_of_the_quality_check(tmp_path: Path) ->
     assert known == {day: load_corpus_day(full_lake.lake, day).hours for day in DAYS}  # type: ignore[union-attr]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_next_snapshot_counts_erased_and_removed_segments_separately(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
@@ -349,7 +349,7 @@ def test_the_next_snapshot_counts_erased_and_removed_segments_separately(tmp_pat
         assert load_split_changes(full_lake.lake) == {split: SplitChange(0, 0, erased[split]) for split in OPEN_SPLITS}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erased_segment_leaves_the_review_queue_and_its_records(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = {full_lake.traces_by_segment[each].segment_id for each in withdraw(full_lake)}
@@ -365,7 +365,7 @@ def test_an_erased_segment_leaves_the_review_queue_and_its_records(tmp_path: Pat
     assert read_chosen_segments(full_lake.lake) == {each.segment_id for each in after.items} - asked_again
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_page_that_cannot_be_rewritten_is_deleted_with_its_pointer(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     theirs = withdraw(full_lake)

@@ -19,7 +19,7 @@ from habla_ml_tests.testing.habla_sessions import make_noise, write_wav
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "demo-full.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_withdrawn_voice_is_left_out_of_general_speech(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     path = write_speech_table(tmp_path / "t", [("a.wav", "Buenos días."), ("b.wav", "Adiós.")])

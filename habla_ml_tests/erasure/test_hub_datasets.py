@@ -97,7 +97,7 @@ def test_the_next_snapshot_has_the_other_voices_only(deployment: DatasetDeployme
     assert count_traces(deployment, others) >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_earlier_snapshot_without_the_voice_keeps_its_tag_and_a_later_one_goes(
     deployment: DatasetDeployment,
 ) -> None:
@@ -135,7 +135,7 @@ def test_branches_and_tags_of_other_people_lose_the_voice_too(deployment: Datase
     assert [len(found.list_history(each)) for each in ("main", "try")] == [1, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_of_a_push_that_was_killed_before_its_commit_are_removed(deployment: DatasetDeployment) -> None:
     voice = list_voice(deployment)
 

@@ -86,6 +86,6 @@ def test_an_erasure_killed_while_deleting_completes_on_the_next_run(full_lake: F
     assert kill_at_every_step(full_lake, ("delete", "_remove"), backup, stride=4) >= 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erasure_killed_after_its_tombstones_completes_on_the_next_run(full_lake: FullLake, backup: Path) -> None:
     assert kill_and_recover(full_lake, ("move_pointer",), 2, backup)

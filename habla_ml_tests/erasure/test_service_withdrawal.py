@@ -72,7 +72,7 @@ def test_clips_that_are_read_unread_or_waiting_are_erased_with_their_texts(inbox
         assert list_awaiting_erasure(connection) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_segment_whose_speaker_a_person_named_is_erased_whether_the_log_has_the_answer_or_not(inbox: Inbox) -> None:
     workspace = inbox.workspace
     set_age(write_session(workspace.recordings, SESSION, 3), 24)
@@ -128,7 +128,7 @@ def test_a_claim_of_the_registers_file_on_uploads_is_erased_too(tmp_path: Path, 
     assert list_files(inbox) == [kept]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_page_of_the_database_keeps_a_copy_of_a_text_that_has_moved(tmp_path: Path) -> None:
     """SQLite overwrites a deleted row, but not the copies that it left where the row had been before."""
     inbox = make_inbox(tmp_path)

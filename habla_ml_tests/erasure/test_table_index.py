@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from habla_ml.consent.register import load_register
 from habla_ml.corpus.build import build_day
-from habla_ml.erasure.contributor_data import find_contributor_data, find_withdrawn_days
+from habla_ml.erasure.contributor_data import DayPointers, find_contributor_data, find_withdrawn_days
 from habla_ml.erasure.table_index import load_index
-from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.lake import DirectoryStore, Lake, directory
 from habla_ml.lake.catalogue import ERASURE_INDEX
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
@@ -61,7 +62,26 @@ def test_a_search_reads_only_the_tables_that_have_the_contributor(full_lake: Ful
     assert not {day.parquet for day in days if day is not None} & cached
 
 
-@pytest.mark.slow
+def test_a_second_search_by_listings_reads_no_pointer_of_a_day_again(
+    full_lake: FullLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withdraw(full_lake)
+    contributor = load_contributor(full_lake.workspace)
+    monkeypatch.setattr(directory, "_SETTLED_AFTER_S", 0.0)  # a file that has just changed is always read
+    store = CountingStore(tmp_path / "lake")
+    lake = Lake(store, tmp_path / "cache of another machine")
+    found = find_contributor_data(lake, contributor)
+    assert len(found.segments) > 0
+    day_pointers = [name for area in ("recordings/", "annotations/", "corpus/") for name in lake.list_pointers(area)]
+    requests = [store.requests["pointers"]]
+    for _ in range(2):
+        assert find_contributor_data(lake, contributor, pointers=DayPointers.list(lake)) == found
+        requests.append(store.requests["pointers"])
+    first, second = (after - before for before, after in pairwise(requests))
+    assert first - second == len(day_pointers) > 0
+
+
+@pytest.mark.long
 def test_speech_that_came_after_the_index_was_made_is_erased(full_lake: FullLake, tmp_path: Path) -> None:
     theirs = withdraw(full_lake)
     save_index(full_lake)
@@ -108,7 +128,7 @@ def test_a_search_without_a_whole_index_finds_everything(full_lake: FullLake, tm
         assert find_contributor_data(lake, contributor) == found, fault
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erasure_removes_the_earlier_index_and_the_next_one_learns_nothing(full_lake: FullLake) -> None:
     withdraw(full_lake)
     whole = load_contributor(full_lake.workspace).sessions[0]

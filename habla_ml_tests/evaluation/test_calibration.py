@@ -29,7 +29,7 @@ def shorten() -> Comparison:
     return measure().model_copy(update={"slices": (), "examples": (), "confusions": (), "dialect_features": ()})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sessions", [5, 16])
 def test_with_equal_models_the_interval_excludes_zero_and_the_rule_fires_no_more_than_stated(
     sessions: int,
@@ -93,7 +93,7 @@ def test_an_equal_model_is_called_probably_better_no_more_often_than_stated(sess
     assert passed > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_three_points_worse_than_the_release_is_kept_out_and_one_three_points_better_is_released() -> None:
     released = {}
     for points in (-3.0, 3.0):

@@ -95,7 +95,7 @@ def sum_sessions(names: Sequence[str], columns: np.ndarray) -> np.ndarray:
     return np.array([columns[np.array(names) == name].sum(axis=0) for name in sorted(set(names))], dtype=float)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("sessions", "per_session", "seed"), [(5, 8, 1), (16, 4, 3)])
 def test_the_figures_of_a_comparison_follow_from_its_texts(sessions: int, per_session: int, seed: int) -> None:
     utterances = make_utterances(sessions, per_session, seed) + make_utterances(2, 9, seed + 50)
@@ -208,7 +208,7 @@ def recompute_verdict(names: Sequence[str], words: np.ndarray, errors: np.ndarra
     return "deploy"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_verdict_follows_from_the_counts() -> None:
     rng, seen = np.random.default_rng(12), []
     for trial in range(90):

@@ -64,7 +64,7 @@ def hostile_comparison() -> tuple[Comparison, ErrorTables, list[Utterance]]:
     return *compare_with_error_tables(utterances, evaluated, TEST_SETTINGS, TEST_PROVENANCE), utterances
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_loads_and_runs_nothing_with_hostile_texts(tmp_path: Path) -> None:
     comparison, tables, utterances = hostile_comparison()
     content = ReportContent(comparison, decide(comparison, PromotionSettings()), HOSTILE)
@@ -75,7 +75,7 @@ def test_the_page_loads_and_runs_nothing_with_hostile_texts(tmp_path: Path) -> N
     assert str(7919 * 7927) not in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hostile_text_does_not_format_or_break_a_markdown_table(tmp_path: Path) -> None:
     comparison, _, utterances = hostile_comparison()
     text = write_report_to(comparison, utterances, tmp_path).markdown.read_text("utf-8")
@@ -231,7 +231,7 @@ def test_all_measurements_are_on_the_page_and_in_markdown_even_with_hostile_text
         assert "licence CC0-1.0" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_json_is_valid_by_its_schema_and_a_changed_one_is_not(tmp_path: Path) -> None:
     comparison, utterances = make_full_comparison()
     files = write_report_to(comparison, utterances, tmp_path)

@@ -61,14 +61,14 @@ def transcribe_offline(model: Path, empty_home: Path) -> list[object]:
     return list(json.loads(done.stdout))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_faster_whisper_runs_it_from_its_path_alone(artefact: Path, tmp_path: Path) -> None:
     multilingual, language, detected, n_mels = transcribe_offline(artefact, tmp_path)
     assert (multilingual, language, n_mels) == (True, "es", 80)
     assert detected in LANGUAGES
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_base_model_runs_from_its_path_alone(tmp_path: Path) -> None:
     lines: list[str] = []
     folder = export_checkpoint(CTRANSLATE2, BASE_MODEL, tmp_path / "base", progress=lines.append).path
@@ -76,7 +76,7 @@ def test_the_demo_base_model_runs_from_its_path_alone(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == ["prepare", "prepare", "ctranslate2"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_computes_what_the_checkpoint_computes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     import ctranslate2
     import torch

@@ -108,7 +108,7 @@ def test_a_smaller_vocabulary_is_padded_with_tokens_that_are_never_decoded(padde
     assert states @ embedding[50256].astype(np.float64) == pytest.approx(-30, abs=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_checkpoint_gives_the_same_bytes(
     tiny: ConvertedModel, loadable_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -124,7 +124,7 @@ def test_the_file_computes_what_the_checkpoint_computes(padded: ConvertedModel) 
     assert 0 < parity["padding_probability"] < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_type_in_which_the_model_computes_something_else_is_refused(tmp_path: Path) -> None:
     checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", ffn_dim=256)
     with pytest.raises(ExportError, match=r"in q5_1: The logits are at 3\d\.\d dB; at least 34 .* to a larger type"):
@@ -166,7 +166,7 @@ def test_other_widths_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None
         export_checkpoint(GGML, tiny_checkpoint, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_that_whisper_cpp_refuses_is_named_with_its_reason(tiny: ConvertedModel, tmp_path: Path) -> None:
     cut = tmp_path / "model" / GGML_FILE
     cut.parent.mkdir()

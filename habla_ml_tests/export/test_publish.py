@@ -82,7 +82,7 @@ def test_another_target_is_converted_again(lake, tmp_path):
     assert converted == [None, "iOS18"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_failed_conversion_leaves_no_files(lake, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")

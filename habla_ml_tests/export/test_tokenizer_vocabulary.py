@@ -47,7 +47,7 @@ def test_tokens_after_the_timestamps_are_refused(tiny_checkpoint: Path, tokens: 
         vocabulary.check_size(vocab_size + tokens)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_words_than_whispers_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     content = json.loads((tiny_checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
     added = 51_866

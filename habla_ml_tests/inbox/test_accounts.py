@@ -42,7 +42,7 @@ def test_an_invitation_makes_one_account_with_its_rights(database: Database) -> 
     assert [each.name for each in list_accounts(database)] == ["Ana María"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_account_is_found_by_a_part_of_its_name_and_keeps_its_language(database: Database) -> None:
     for name in ("José Muñoz", "Ana", "Berta"):
         account = accept_invitation(database, invite(database, ["correct"], NOW, WEEK), name, PHRASE, "es", NOW)
@@ -53,7 +53,7 @@ def test_an_account_is_found_by_a_part_of_its_name_and_keeps_its_language(databa
     assert {each.language for each in list_accounts(database)} == {"en"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_invitation_that_two_people_use_at_once_makes_one_account(database: Database) -> None:
     code = invite(database, ["correct"], NOW, WEEK)
 
@@ -75,7 +75,7 @@ def test_an_expired_code_makes_no_account(database: Database) -> None:
         accept_invitation(database, code, "Ana", PHRASE, "es", NOW + WEEK)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_name_is_used_once_in_whatever_spelling_and_leaves_the_code_usable(database: Database) -> None:
     accept_invitation(database, invite(database, ["correct"], NOW, WEEK), "Ana", PHRASE, "es", NOW)
     code = invite(database, ["correct"], NOW, WEEK)
@@ -84,7 +84,7 @@ def test_a_name_is_used_once_in_whatever_spelling_and_leaves_the_code_usable(dat
     assert accept_invitation(database, code, "Berta", PHRASE, "es", NOW).name == "Berta"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_the_right_password_of_an_active_account_is_accepted(database: Database) -> None:
     accept_invitation(database, invite(database, ["correct"], NOW, WEEK), "Ana", PHRASE, "es", NOW)
     # The same letters, as another keyboard composes them.

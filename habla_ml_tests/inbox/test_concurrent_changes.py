@@ -181,7 +181,7 @@ def record_that_a_minor_has_no_guardian(connection: Connection, contributor: str
     record_consent(connection, NewConsent(str(uuid4()), contributor, "voice", 1, "0" * 64, True, False, NOW))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("end_consent", [withdraw, record_that_a_minor_has_no_guardian])
 def test_nothing_is_stored_after_the_end_of_a_consent_was_acknowledged(
     inbox: Inbox, workers: list[Database], end_consent: Callable[[Connection, str], None]

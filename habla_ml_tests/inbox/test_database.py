@@ -48,7 +48,7 @@ def test_a_naive_time_is_refused_and_undoes_the_block(settings: Settings) -> Non
     assert list_codes(database) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_writers_of_several_processes_wait_for_each_other(settings: Settings, tmp_path: Path) -> None:
     open_database(settings)
     script = (

@@ -122,7 +122,7 @@ class Uploads(RuleBasedStateMachine):
             assert rows[key].clip_id == derive_clip_id(key[0], clip_id)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_uploads_in_any_order_hold_what_was_acknowledged_and_nothing_else(
     make_service_section: Callable[[], dict[str, str]],
 ) -> None:

@@ -30,7 +30,7 @@ def test_a_database_reads_no_file_and_loads_no_extension(tmp_path: Path) -> None
     assert list((tmp_path / SCRATCH_FOLDER).iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_larger_than_the_memory_limit_are_grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "MEMORY_LIMIT", "32MiB")
     parts = [pa.record_batch({"number": np.arange(first, first + 50_000)}) for first in range(0, N_ROWS, 50_000)]
@@ -45,7 +45,7 @@ def test_tables_larger_than_the_memory_limit_are_grouped(tmp_path: Path, monkeyp
     assert stored > 2**24
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lack_of_memory_or_disk_is_an_error_with_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ def _race_in_process(root: Path, key: str, writer: int, barrier: threading.Barri
             pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_exactly_one_of_eight_processes_wins_each_race(tmp_path: Path) -> None:
     wins = tmp_path / "wins"
     wins.mkdir()
@@ -92,7 +92,7 @@ def test_a_move_waits_for_a_concurrent_move_and_then_fails(tmp_path: Path, monke
     assert DirectoryStore(tmp_path / "store").read("p.json") == b"1"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("is_adopted", [False, True])
 def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Path, is_adopted: bool) -> None:
     source = tmp_path / "source"
@@ -121,7 +121,7 @@ def test_a_put_killed_at_any_step_leaves_nothing_or_the_whole_value(tmp_path: Pa
     assert DirectoryStore(tmp_path / f"store{step}").read("objects/aa/value") == VALUE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("before", [None, b"old"])
 def test_a_move_killed_at_any_step_leaves_the_old_or_the_new_pointer(tmp_path: Path, before: bytes | None) -> None:
     step, states = 1, set()

@@ -96,7 +96,7 @@ def test_a_family_with_a_suffix_reads_its_own_pointers_only(store: Store, tmp_pa
     assert [each.name for each in catalogue.PLAN.read(lake, ["v2"]).list_pointers()] == ["models/v2/plan"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("days", [50, 100])
 def test_a_snapshot_on_s3_costs_one_listing_and_the_pointers_that_moved(
     s3_endpoint: str, tmp_path: Path, days: int

@@ -260,7 +260,7 @@ def test_a_listing_reads_every_page(s3_client: S3Client) -> None:
     assert [each.key for each in store.list("many/")] == keys
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("size_bytes", [3, 11 << 20])
 def test_a_put_killed_at_any_request_leaves_nothing_or_the_whole_value(
     s3_client: S3Client, store: S3Store, tmp_path: Path, size_bytes: int

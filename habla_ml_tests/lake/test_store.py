@@ -191,7 +191,7 @@ def count_winners(writers: list[Store], attempt: Callable[[Store, int], bool]) -
         return sum(pool.map(run, range(len(writers))))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_exactly_one_of_eight_writers_stores_the_value(writers: list[Store]) -> None:
     for key in [f"races/{number}" for number in range(RACES)]:
 
@@ -201,7 +201,7 @@ def test_exactly_one_of_eight_writers_stores_the_value(writers: list[Store]) -> 
         assert count_winners(writers, attempt) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_exactly_one_of_eight_writers_moves_the_pointer(writers: list[Store]) -> None:
     tag = writers[0].compare_and_set("p.json", b"start", None)
     for number in range(RACES):

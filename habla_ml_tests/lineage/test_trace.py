@@ -141,7 +141,7 @@ def rename_session(lake: Lake, object_id: str, before: str, after: str, folder: 
     return lake.put_file(path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_session_that_is_named_by_its_speaker_has_a_digest_that_can_be_asked_for(tmp_path: Path) -> None:
     full_lake, store = make_released_lake(tmp_path)
     lake, session, named = full_lake.lake, list_sessions()[1], "corpus-frases-Candelaria Ruiz"
@@ -186,7 +186,7 @@ def store_record(lake: Lake, version: str, tree: str, start: str | None) -> None
     lake.move_pointer(f"models/{version}/checkpoint", value, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_voice_is_followed_into_the_versions_that_continue_from_its_version(tmp_path: Path) -> None:
     full_lake, store = make_released_lake(tmp_path)
     lake, trees = full_lake.lake, {version: fake_digest(version) for version in ("v1", "v5", "v6")}
@@ -212,7 +212,7 @@ def test_a_voice_is_followed_into_the_versions_that_continue_from_its_version(tm
     assert trained in {each.id for each in find(parents["v1"], "segment")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_snapshot_is_read_by_day(tmp_path: Path) -> None:
     full_lake, store = make_released_lake(tmp_path)
     lake, snapshot = full_lake.lake, full_lake.snapshot
@@ -232,7 +232,7 @@ def test_a_snapshot_is_read_by_day(tmp_path: Path) -> None:
     assert found.cost.rows == recorded + table.num_rows + on_day
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_sound_on_another_day_is_followed_where_it_is_asked_for(tmp_path: Path) -> None:
     full_lake, store = make_released_lake(tmp_path)
     lake = full_lake.lake
@@ -281,7 +281,7 @@ def test_what_does_not_exist_is_an_error_with_the_next_step(released) -> None:
         trace(released, "2026.11.21-v7")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_erased_segment_is_named_as_erased(tmp_path: Path) -> None:
     full_lake, store = make_released_lake(tmp_path)
     erased = "00000000-0000-5000-8000-000000000000"

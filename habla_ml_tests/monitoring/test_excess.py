@@ -69,7 +69,7 @@ def test_later_weeks_do_not_change_earlier_excesses():
     assert compute_excesses(weeks, LEVEL, 0.1)[:6] == compute_excesses(weeks[:6], LEVEL, 0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "simulation",
     [

@@ -48,7 +48,7 @@ segments = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(segments, segments, st.sets(st.sampled_from(["16s1/1", "16s2/3", "17s3/2"])), st.integers(0, 4))
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_fresh_corrections_are_those_of_all_rows_in_memory(

@@ -127,7 +127,7 @@ def test_a_better_signal_raises_no_alarm_and_an_unfinished_week_is_not_tested(tr
     assert len(series.weeks) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_unknown_words_are_compared_with_the_held_out_sessions(monitored_deployment, trained):
     from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
     from habla_ml_tests.monitoring.conftest import week_start

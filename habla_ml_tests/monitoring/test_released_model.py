@@ -33,7 +33,7 @@ def test_there_is_no_record_before_the_first_release(lake, store, settings):
     assert watch_release(lake, store, settings, week_start(0, settings), print) is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weeks_with_more_errors_raise_an_alarm(monitored_deployment):
     for week in range(3):
         monitored_deployment.simulate_week(week, ERROR_RATE)
@@ -95,7 +95,7 @@ def _set_hypothesis(monitored_deployment, each, text):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_missing_hypotheses_are_decoded_as_served_and_cached(monitored_deployment):
     lessons = monitored_deployment.record_week(0, sessions=2, segments=1)
     monitored_deployment.annotate_lessons(lessons)
@@ -109,7 +109,7 @@ def test_missing_hypotheses_are_decoded_as_served_and_cached(monitored_deploymen
     assert watch_until(monitored_deployment, 1).decoded == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_segments_of_the_snapshot_and_older_corrections_are_left_out(monitored_deployment):
     before = watch_until(monitored_deployment, 1).record
     assert before.weeks == ()
@@ -130,7 +130,7 @@ def test_known_audio_under_another_id_is_left_out(monitored_deployment):
     assert watch_until(monitored_deployment, 1).record.weeks == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_segments_chosen_as_difficult_are_shown_and_not_tested(monitored_deployment):
     lessons = monitored_deployment.record_week(0)
     difficult = lessons[::3]
@@ -145,7 +145,7 @@ def test_segments_chosen_as_difficult_are_shown_and_not_tested(monitored_deploym
     assert tested.excess < 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_weeks_the_running_week_and_other_conventions_are_shown_and_not_tested(monitored_deployment):
     for week, size in ((0, {"segments": 1}), (1, {"sessions": 1, "segments": 20}), (2, {})):
         monitored_deployment.simulate_week(week, ERROR_RATE, **size)
@@ -160,7 +160,7 @@ def test_small_weeks_the_running_week_and_other_conventions_are_shown_and_not_te
     assert [each.week for each in tested.drift] == ["2026-02-16"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weeks_are_not_compared_with_a_level_from_another_method(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     served = monitored_deployment.settings.evaluation.model_copy(update={"beam_size": 2})
@@ -172,7 +172,7 @@ def test_weeks_are_not_compared_with_a_level_from_another_method(monitored_deplo
     assert len(watch_until(monitored_deployment, 1).record.drift) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_weeks_with_changed_corrections_are_measured_again(monitored_deployment):
     first, _ = monitored_deployment.simulate_week(0, ERROR_RATE), monitored_deployment.simulate_week(1, ERROR_RATE)
     before = watch_until(monitored_deployment, 2)
@@ -186,7 +186,7 @@ def test_only_weeks_with_changed_corrections_are_measured_again(monitored_deploy
     assert after.weeks[1] == before.record.weeks[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_record_has_no_segment_session_person_or_word(monitored_deployment):
     lessons = monitored_deployment.simulate_week(0, ERROR_RATE)
     kept = watch_until(monitored_deployment, 1)
@@ -200,7 +200,7 @@ def test_the_record_has_no_segment_session_person_or_word(monitored_deployment):
     assert load_monitored_release(monitored_deployment.lake, "v1") == kept.record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_record_in_another_format_is_measured_again(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     first = watch_until(monitored_deployment, 1)
@@ -211,7 +211,7 @@ def test_a_record_in_another_format_is_measured_again(monitored_deployment):
     assert watch_until(monitored_deployment, 1).record == first.record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_alarm_is_active_for_four_weeks(monitored_deployment):
     monitored_deployment.simulate_week(0, ERROR_RATE)
     record = watch_until(monitored_deployment, 1).record.model_copy()
@@ -219,7 +219,7 @@ def test_an_alarm_is_active_for_four_weeks(monitored_deployment):
     assert active_alarms(["2026-01-05", "2026-01-12", "2026-02-02"], record) == ("2026-01-12", "2026-02-02")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quieter_lessons_are_detected_with_unchanged_errors(monitored_deployment):
     for week in range(5):
         monitored_deployment.simulate_week(week, ERROR_RATE, loudness_dbfs=-32.0 if week else -20.0)

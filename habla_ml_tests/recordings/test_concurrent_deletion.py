@@ -118,7 +118,7 @@ for path in sys.argv[2:]:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(6))
 def test_a_clean_up_at_any_step_leaves_complete_rows_and_finished_sessions(tmp_path: Path, seed: int) -> None:
     """A second process deletes folders in Habla's order while this one reads them."""

@@ -108,7 +108,7 @@ def test_a_changed_session_of_a_large_day_writes_only_itself(day: Day, lake: Lak
     assert day.read_audio().keys() == {each.segment_id for each in make_session("b", 300)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_and_sparse_shards_are_written_again_so_that_few_remain(day: Day) -> None:
     day.change(make_session("a", ROW_GROUP_SIZE))
     for number in range(30):

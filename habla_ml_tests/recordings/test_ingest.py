@@ -276,7 +276,7 @@ def test_an_unreadable_file_and_an_unreadable_session_are_skipped() -> None:
         assert ingest_into(workspace).sessions["lake"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_day_of_many_row_groups_keeps_order_and_identity(workspace: HablaWorkspace) -> None:
     write_session(workspace.recordings, A, ROW_GROUP_SIZE + 20, seconds=0.01)
     write_session(workspace.recordings, B, ROW_GROUP_SIZE, seconds=0.01)

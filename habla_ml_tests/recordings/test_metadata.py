@@ -155,7 +155,7 @@ def test_the_direction_marks_an_english_session(workspace: HablaWorkspace) -> No
     assert read_session_hints(workspace).is_english
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_problems_beyond_the_first_20_of_a_file_are_counted(workspace: HablaWorkspace) -> None:
     session = write_session(workspace.recordings, NAME, 1)
     missing = [{"filename": f"segment_{number:05d}.wav"} for number in range(2, 10_002)]
@@ -175,7 +175,7 @@ def test_a_file_with_too_many_segments_gives_no_hints(workspace: HablaWorkspace)
     assert "has 20,001 segments, more than the 20,000 allowed" in join_problem_reasons(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("entry", [b"{}", b'{"filename":"segment_002.wav","speaker":1}'])
 def test_a_bomb_in_metadata_costs_little_and_the_audio_is_read(workspace: HablaWorkspace, entry: bytes) -> None:
     session = write_session(workspace.recordings, NAME, 1)

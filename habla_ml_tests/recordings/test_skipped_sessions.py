@@ -83,7 +83,7 @@ def test_a_folder_without_permission_is_listed(workspace: HablaWorkspace) -> Non
     assert find_reasons(workspace)[A] == "cannot be listed: Permission denied; fix its permissions"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_import_keeps_the_good_days_and_reports_the_sessions_outside(workspace: HablaWorkspace) -> None:
     done = import_with_progress(workspace.recordings, workspace.settings, 1, Console(file=io.StringIO()))
     assert DAY in {each.day for each in done.imported}

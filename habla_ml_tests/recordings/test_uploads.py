@@ -179,7 +179,7 @@ def receive_two_days(folder: Path) -> Inbox:
     return inbox
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_ingest_that_is_killed_before_any_step_is_completed_by_the_next(tmp_path: Path) -> None:
     whole = receive_two_days(tmp_path / "whole")
     whole.ingest()

@@ -59,7 +59,7 @@ def attempt_all(moves: list[Callable[[], object]]) -> list[HablaError | None]:
         return list(pool.map(attempt, moves))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_releases_and_a_rollback_at_once_leave_a_whole_channel(
     new_store: Callable[[], Store], tmp_path: Path
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_renewal_and_a_move_at_once_leave_the_moved_state(new_store: Callable[
     assert all(each is None or isinstance(each, PointerMovedError) for each in errors)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_renewal_signs_anew_and_moves_nothing(store: Store, tmp_path: Path) -> None:
     for version in ("v1", "v2"):
         publish(store, tmp_path, version)
@@ -193,7 +193,7 @@ def test_a_wider_rollout_is_a_move_and_the_same_one_is_none(store: Store, tmp_pa
         change_delivery(store, "stable", 100, seen_sequence=1, signing=SIGNING)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rollback_reaches_every_device_and_leaves_out_changes_of_delivery(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
     publish(store, tmp_path, "v2")

@@ -328,7 +328,7 @@ def test_a_damaged_pointer_is_an_error(tmp_path: Path) -> None:
         list_releases(store, "stable")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_concurrent_equal_releases_give_one_release(
     new_store: Callable[[], Store], draft: ReleaseDraft, files: Mapping[str, Path]
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_sealed_result_that_agrees_is_reported_and_changes_nothing(lake: Lake,
     assert "words of 6 sealed sessions" in gate.reasons[len(before.reasons)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_version_that_is_worse_on_sealed_speech_is_kept_back_until_a_person_overrides_this(
     lake: Lake, tmp_path: Path
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_version_that_is_worse_on_sealed_speech_is_kept_back_until_a_person_ov
     assert allowed.override == override
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_override_from_before_the_sealed_result_does_not_cover_it(lake: Lake, tmp_path: Path) -> None:
     train_and_export(lake, tmp_path)
     evaluate(lake, candidate_rate=0.4)

@@ -17,7 +17,7 @@ from habla_ml_tests.testing.release_drafts import make_draft, make_release_files
 CONVENTIONS = Path(__file__).resolve().parents[2] / "configs" / "conventions"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fresh_evidence_describes_the_present_until_something_changes(tmp_path: Path) -> None:
     full_lake = make_full_lake(tmp_path)
     lake, settings = full_lake.lake, full_lake.workspace.settings

@@ -100,7 +100,7 @@ def test_the_pool_is_bounded_and_its_suspects_are_the_worst_segments_of_all_days
     assert pool.candidates == 600
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_random_half_is_uniform_and_changes_with_the_week(lake, tmp_path):
     spoken = [SimulatedSegment("one", at, seconds=0.1) for at in range(20)]
     publish_recordings(lake, DAY, spoken, tmp_path)

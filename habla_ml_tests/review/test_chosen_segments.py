@@ -29,7 +29,7 @@ def make_items(segments: dict[int, bool]) -> list[ReviewItem]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(queues, st.sampled_from([0, 5, 100]), st.sampled_from([1, 4, 100]))
 @settings(max_examples=20, deadline=None)
 def test_any_queues_keep_each_selected_segment_once(

@@ -29,7 +29,7 @@ def test_disagreement_is_a_share_of_the_words_of_the_longer_text():
     assert _compute_disagreements(first, second) == [2 / 6, 0, 0, 1, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_text_of_habla(
     lake, store, settings, tmp_path, artefact
 ):
@@ -50,7 +50,7 @@ def test_the_current_model_decodes_all_and_the_previous_one_segments_without_a_t
     assert all(each.model_version == "v2" and each.avg_logprob < 0 for each in hypotheses)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cached_hypotheses_need_no_decoding_and_no_audio(lake, store, settings, tmp_path, artefact):
     release(lake, store, "v1", artefact, tmp_path / "models")
     models, pool = find_released_models(lake, store, "stable"), pool_of(lake, settings, tmp_path)

@@ -83,7 +83,7 @@ def snapshot_of(lake: Lake, settings: Settings) -> Snapshot:
     return make_snapshot(lake, settings, conventions)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_chosen_minute_is_thrown_away_by_the_splits(classroom: Lake, settings: Settings) -> None:
     made = queue_in(classroom, settings)
     items = made.queue.items
@@ -104,7 +104,7 @@ def test_no_chosen_minute_is_thrown_away_by_the_splits(classroom: Lake, settings
     assert all(plan[each.session_id] == each.split for each in items)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_blind_reference_reaches_the_test_set(classroom: Lake, settings: Settings) -> None:
     made = queue_in(classroom, settings)
     answer(classroom, made.queue.items)

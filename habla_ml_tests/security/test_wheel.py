@@ -49,7 +49,7 @@ def build_wheel(place: Path, modified_at_s: int) -> Path:
     return place / built.stdout.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_builds_of_the_wheel_have_the_same_bytes(tmp_path: Path) -> None:
     first = build_wheel(tmp_path / "a", 1_700_000_000)
     second = build_wheel(tmp_path / "another" / "place", 1_760_000_000)
@@ -62,7 +62,7 @@ def test_two_builds_of_the_wheel_have_the_same_bytes(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("habla_ml_tests", "tools"))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_project_of_the_wheel_has_the_shipped_files_and_keeps_those_of_its_user(tmp_path: Path) -> None:
     with zipfile.ZipFile(build_wheel(tmp_path / "build", 1_700_000_000)) as wheel:
         wheel.extractall(tmp_path / "installed")

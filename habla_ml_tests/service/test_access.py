@@ -98,7 +98,7 @@ def test_wrong_codes_from_one_ipv6_network_count_together(service: ServiceUnderT
         assert service.make_client(address).post("/v1/devices", json={"code": "x"}).status_code == status
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_device_above_its_rate_waits_for_the_next_minute(tmp_path: Path) -> None:
     service = start(tmp_path, device_requests_per_minute=3)
     headers, other = service.authorise(), service.authorise()

@@ -218,7 +218,7 @@ def test_without_a_token_nothing_is_answered(service: ServiceUnderTest) -> None:
         expect_problem(service.client.request(method, path), 401, "unauthenticated")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_copy_has_every_clip_text_and_consent_of_the_person_and_of_no_other(phone: ConsentingPhone) -> None:
     phone.consent()
     phone.consent(str(UUID(int=2)), contributor="c-2")

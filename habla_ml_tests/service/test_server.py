@@ -57,7 +57,7 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_count_together_in_metrics(server: ServeProcess) -> None:
     before = read_total(server, "/readyz")
     for _ in range(30):
@@ -67,7 +67,7 @@ def test_workers_count_together_in_metrics(server: ServeProcess) -> None:
     assert len([each for each in logged if each.get("route") == "/readyz"]) == before + 30
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_share_one_limit_of_wrong_codes(server: ServeProcess) -> None:
     url = f"http://127.0.0.1:{server.port}/v1/devices"
     statuses = [httpx.post(url, json={"code": "x"}).status_code for _ in range(24)]

@@ -22,7 +22,7 @@ from tools.asset_code import (
 CODE = "def add(a, b):\n    return a + b\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_changed_asset_was_decided() -> None:
     recorded, present = read_record(), read_present_code(ASSET_CODE)
     undecided = find_undecided(ASSET_CODE, recorded, present)

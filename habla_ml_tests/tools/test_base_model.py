@@ -87,7 +87,7 @@ def test_a_trimmed_encoder_equals_whispers_own_at_thirty_seconds(untrained):
         assert encode_window(untrained, features[..., :400]).shape == (1, 200, 160)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_clips_without_speech_differ_from_the_test_clips():
     rng = np.random.default_rng(0)
     made = [make_non_speech_sound(rng) for _ in range(40)]
@@ -107,7 +107,7 @@ def test_the_learning_rate_warms_up_and_falls_to_a_twentieth():
     assert learning_rate_at(1000, recipe) == pytest.approx(1 / 20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path):
     rng = np.random.default_rng(0)
     clips = [BaseTrainingClip("Los niños.", rng.normal(size=(80, 60 + i)).astype(np.float16)) for i in range(8)]
@@ -127,7 +127,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path):
         torch.testing.assert_close(resumed[name], weights, msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_on_other_clips_is_not_resumed(tmp_path):
     clips = [BaseTrainingClip("Los niños.", np.zeros((80, 60), dtype=np.float16))]
     recipe = BaseRecipe(n_clips=1, steps=1, batch_size=1, full_batch_size=1, full_from=2.0)
@@ -168,7 +168,7 @@ def test_a_share_of_the_targets_has_the_times_of_the_speech(untrained, tokenizer
     assert "<|0.00|>" in silence
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_continued_model_learns_clips_without_speech(untrained, tokenizer, tmp_path):
     clips = make_non_speech_clips(6, seed=1)
     clips += [BaseTrainingClip("Los niños.", clip.log_mel) for clip in clips[:4]]

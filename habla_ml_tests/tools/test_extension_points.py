@@ -112,7 +112,7 @@ def test_a_new_metric_appears_in_the_comparison_the_scoreboard_and_the_report(pr
     assert in_dagster == "True"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_engine_decodes_in_its_own_process(project: Path) -> None:
     add_extension(
         project,
@@ -163,7 +163,7 @@ def test_a_new_engine_decodes_in_its_own_process(project: Path) -> None:
     assert output.strip() == "{'buenos días'}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_export_format_is_converted_published_and_offered_as_an_asset(project: Path) -> None:
     add_extension(
         project,

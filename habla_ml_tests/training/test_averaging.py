@@ -33,7 +33,7 @@ def write_random_checkpoint(recipe: Recipe, folder: Path, seed: int) -> dict[str
     return {name: weights.clone() for name, weights in whole.named_parameters()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, LORA], ids=["full", "lora"])
 def test_the_average_has_the_mean_of_each_weight_also_of_merged_adapters(
     recipe: Recipe, tmp_path: Path, changes: dict[str, Any]
@@ -47,7 +47,7 @@ def test_the_average_has_the_mean_of_each_weight_also_of_merged_adapters(
         torch.testing.assert_close(tensor, sum(each[name] for each in weights) / 3, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("best_wer", "is_averaged"), [(0.0, False), (9.0, True)])
 def test_the_average_is_taken_only_if_it_validates_no_worse_than_the_best(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path, best_wer: float, is_averaged: bool

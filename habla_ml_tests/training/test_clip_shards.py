@@ -128,7 +128,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     assert "decoded without a cache" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_cache_stays_below_its_limit_and_is_reported(targets: TargetEncoder, tmp_path: Path) -> None:
     lake = Lake(DirectoryStore(tmp_path / "lake"), tmp_path / "cache", cache_limit_bytes=600_000)
     clips = open_stored(lake, publish_snapshot(lake, make_clips(60)), targets, tmp_path / "clips")
@@ -175,7 +175,7 @@ def _read_in_process(clips: ClipStore, order: list[int], answers: multiprocessin
     answers.put(digest(clips, order))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_share_the_shards_and_one_may_die(
     open_lake: Callable[[], Lake], targets: TargetEncoder, tmp_path: Path
 ) -> None:

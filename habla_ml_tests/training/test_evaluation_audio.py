@@ -189,7 +189,7 @@ def test_a_snapshot_of_an_older_version_is_compared_at_the_training(classroom: S
     assert found.describe_left_out() == "1 clips of train"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noise_of_a_test_session_is_no_noise_of_the_training(tmp_path: Path, classroom: SplitClassroom) -> None:
     noise = make_voice(3.0, 900_000)
     rows = read_table(classroom.workspace.lake, classroom.snapshot.segments).to_pylist()

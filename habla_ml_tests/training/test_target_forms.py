@@ -59,7 +59,7 @@ def write(
     return write_clips(utterances, targets, folder / "clips", NonSpeech(silent_share, 5), mix)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bounds_are_near_the_true_start_and_end_of_the_words() -> None:
     classroom, rng = make_andalusian_classroom(11), np.random.default_rng(2)
     errors_s = []

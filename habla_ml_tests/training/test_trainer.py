@@ -174,7 +174,7 @@ def test_a_gpu_that_emulates_bf16_trains_in_fp16(
     assert resolve_precision(recipe) == automatic
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_next_step(
     lake: Lake, snapshot: Snapshot, recipe: Recipe, tmp_path: Path
 ) -> None:

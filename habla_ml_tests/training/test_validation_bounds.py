@@ -75,7 +75,7 @@ def test_the_clips_of_a_validation_are_the_first_of_each_group() -> None:
     assert (len(alone), groups) == (2, ValidationGroups(2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_samples_share_the_time_of_a_validation() -> None:
     recipe = make_recipe(validation_clips=400)
     schedule, sample, guards = make_schedule(8000, recipe), draw_durations(400, seed=1), draw_durations(60, seed=2)

@@ -30,7 +30,7 @@ def make_schedule(n_clips: int, recipe: Recipe) -> StepSchedule:
     return StepSchedule(durations_s, [round(7 * each) + 4 for each in durations_s], recipe)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("hours", [2.0, 10.0])
 def test_a_run_is_validated_8_times_or_more_in_at_most_5_percent_of_its_time(hours: float) -> None:
     recipe = make_recipe(validation_clips=400)

@@ -37,7 +37,7 @@ def transcribe_one_by_one(folder: Path, clips: list[Utterance], options: Decodin
     return texts
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_gives_the_text_of_one_by_one_decoding(artefact: Path, clips: list[Utterance]) -> None:
     expected = transcribe_one_by_one(artefact, clips, OPTIONS)
     found = FasterWhisper(artefact, OPTIONS, "cpu", 1).transcribe(clips)
@@ -88,7 +88,7 @@ def test_features_equal_those_of_the_padded_window(artefact: Path, n_samples: in
         np.testing.assert_allclose(compute_window_features(model, audio), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("engine", [FasterWhisper, FasterWhisperBatched])
 def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
     base_artefact: Path, sentences: list[Utterance], engine: type[FasterWhisper | FasterWhisperBatched]
@@ -106,7 +106,7 @@ def test_word_times_are_ordered_inside_the_clip_and_change_no_text(
         assert (times[0], times[-1]) == pytest.approx((0.0, clip.duration_s), abs=0.8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_speech_detection_drops_silence_before_the_encoder_and_keeps_times_of_the_clip(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:

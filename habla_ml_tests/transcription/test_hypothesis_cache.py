@@ -120,7 +120,7 @@ def test_a_table_from_before_a_field_is_read_without_it(lake: Lake) -> None:
     assert list(read_hypotheses(lake, ARTEFACT, OPTIONS).values()) == [replace(row, segments_s=None)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_timeout_is_cached_and_not_tried_again(lake: Lake, open_counting: Open, clips: list[Utterance]) -> None:
     hurried = OPTIONS.model_copy(update={"clip_timeout_s": 0.001})
     found = transcribe_cached(lake, ARTEFACT, open_counting(hurried), clips[:2])

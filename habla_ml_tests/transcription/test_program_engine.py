@@ -25,7 +25,7 @@ from habla_ml_tests.testing.torch_programs import TorchCoreML, TorchOnnx
 PLAIN = DecodingOptions(engine="coreml", beam_size=1, no_speech_threshold=None, log_prob_threshold=None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_phones_programs_write_the_greedy_text_of_the_served_model(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:
@@ -37,7 +37,7 @@ def test_the_phones_programs_write_the_greedy_text_of_the_served_model(
     assert [each.avg_logprob for each in found] == pytest.approx([each.avg_logprob for each in expected], abs=5e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_phones_rules_make_of_both_the_same_text(base_artefact: Path, sentences: list[Utterance]) -> None:
     phone = build_profile_options("phone", EvaluationSettings())
     found = TorchCoreML(BASE_MODEL, phone.model_copy(update={"engine": "coreml"}), "cpu", 1).transcribe(sentences[:2])
@@ -56,7 +56,7 @@ def test_a_drawn_text_depends_on_the_clip_only(sentences: list[Utterance]) -> No
     assert forwards != [each.text for each in TorchCoreML(BASE_MODEL, PLAIN, "cpu", 1).transcribe(sentences[:2])]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_onnx_writes_the_served_text_and_silence_has_none(base_artefact: Path, sentences: list[Utterance]) -> None:
     options = DecodingOptions(beam_size=1, vad=True, max_new_tokens=60)
     silence = np.zeros(32_000, np.float32)

@@ -65,7 +65,7 @@ def test_segments_last_from_the_first_timestamp_to_the_last_or_the_end_of_the_cl
     assert times.span_s == pytest.approx(span_s)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_with_timestamps_a_text_has_the_times_of_its_segments(base_artefact: Path, sentences: list[Utterance]) -> None:
     for profile in ("phone", "faster-whisper default"):
         options = build_profile_options(profile, EvaluationSettings()).model_copy(update={"fallback_temperatures": ()})
@@ -76,7 +76,7 @@ def test_with_timestamps_a_text_has_the_times_of_its_segments(base_artefact: Pat
                 assert 0 <= found.segments_s[0] <= found.segments_s[1] <= clip.duration_s
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_timestamps_and_attempts_the_text_is_the_greedy_one(
     base_artefact: Path, sentences: list[Utterance]
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_clip_of_a_second_has_no_text_because_no_window_starts_in_the_last_sec
     assert [bool(each.text) for each in engine.transcribe(short)] == [False, True]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["phone", "faster-whisper default"])
 def test_a_sampled_text_depends_on_the_clip_only(profile: str, base_artefact: Path, sentences: list[Utterance]) -> None:
     sampled = {

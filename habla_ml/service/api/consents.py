@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from habla_ml.consent.register import Contributor
-from habla_ml.erasure.contributor_data import find_contributor_data
+from habla_ml.erasure.contributor_data import DayPointers, find_contributor_data
 from habla_ml.inbox.consent_texts import (
     DOCUMENT_PATTERN,
     ConsentText,
@@ -269,7 +269,9 @@ def _require_no_other_recordings(state: ServiceState, contributor: str) -> None:
     with state.database.read() as connection:
         if read_consents(connection, contributor):
             return
-    data = find_contributor_data(state.lake, Contributor(contributor=contributor))
+    data = find_contributor_data(
+        state.lake, Contributor(contributor=contributor), pointers=DayPointers.list(state.lake)
+    )
     if not all(map(is_upload_session, data.sessions)):
         raise ForeignContributorError("this pseudonym is used by another device or a person; use another one")
 

@@ -267,7 +267,7 @@ SAVE = st.permutations([1, 2, 3]).flatmap(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=25)
 @given(saves=st.lists(SAVE, min_size=1, max_size=6))
 def test_each_change_adds_one_event(

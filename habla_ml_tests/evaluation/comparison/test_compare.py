@@ -225,7 +225,7 @@ def test_examples_show_gains_losses_and_failures_and_no_utterance_twice() -> Non
     assert normalise_spanish(found.examples[0].reference)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=15)
 @given(st.lists(st.text(alphabet="aeñó 1.¿[]<", max_size=12), min_size=2, max_size=2))
 def test_any_text_can_be_compared(texts: list[str]) -> None:

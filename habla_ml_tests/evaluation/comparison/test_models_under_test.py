@@ -75,7 +75,7 @@ def test_a_version_without_an_artefact_is_refused(lake, cdn, settings):
         prepare_evaluated_models(lake, find_release(cdn, "v4"), "v4", settings, print)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_version_is_compared_with_the_base_only(lake, cdn, settings):
     make_version(lake, "v1", settings)
     found = prepare_evaluated_models(lake, find_release(cdn, "v1"), "v1", settings, lambda _: None)
@@ -88,7 +88,7 @@ def list_previous_releases(lake: Lake, cdn: DirectoryStore, version: str, settin
     return [each.name for each in found][1:-1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_version_is_compared_with_what_is_current_on_the_channel(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v3", "v3-s2", "v4"):
         make_version(lake, version, settings)
@@ -101,7 +101,7 @@ def test_a_version_is_compared_with_what_is_current_on_the_channel(lake, cdn, se
     assert list_previous_releases(lake, cdn, "v3-s2", settings) == ["v1"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_after_a_rollback_a_version_is_compared_with_the_release_that_is_current_again(lake, cdn, settings, tmp_path):
     for version in ("v1", "v2", "v3"):
         make_version(lake, version, settings)
@@ -113,7 +113,7 @@ def test_after_a_rollback_a_version_is_compared_with_the_release_that_is_current
     assert list_previous_releases(lake, cdn, "v1", settings) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_release_without_a_model_in_the_lake_is_an_error(lake, cdn, settings, tmp_path):
     make_version(lake, "v2", settings)
     release(cdn, tmp_path, "v1")

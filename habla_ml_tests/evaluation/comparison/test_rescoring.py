@@ -53,7 +53,7 @@ def cache(lake: Lake, settings: Settings, artefact: str, utterances: list[Uttera
     save_hypotheses(lake, artefact, build_served_options(settings.evaluation), found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_segments_are_decoded_with_the_served_model_and_known_ones_are_not(
     lake: Lake, settings: Settings, speech: TestSpeech, artefact: Path
 ) -> None:

@@ -137,7 +137,7 @@ def test_another_version_with_another_seed_is_a_sibling_and_the_same_seed_is_the
     assert find_seed_siblings(lake, "v2", tmp_path) == ("v4",)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_spread_uses_comparable_siblings_only(lake: Lake) -> None:
     messages: list[str] = []
     own = measured("v2", 0.2)

@@ -28,7 +28,7 @@ def measure(lake: Lake, folder: Path, clips: list[Utterance], *, is_new: bool = 
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_artefact_that_is_entered_twice_does_not_differ_from_itself(
     lake: Lake, artefact: Path, clips: list[Utterance]
 ) -> None:
@@ -43,7 +43,7 @@ def test_one_artefact_that_is_entered_twice_does_not_differ_from_itself(
     assert not all(differing), "a 95 % interval excludes 0 twice once in 400 times"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_times_every_model_in_every_round_names_the_machine_and_is_kept(
     lake: Lake, artefact: Path, clips: list[Utterance]
 ) -> None:

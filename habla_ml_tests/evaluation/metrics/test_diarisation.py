@@ -24,7 +24,7 @@ HYPOTHESIS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_seconds_of_each_error_equal_those_by_hand():
     found = score_diarisation({"lesson": REFERENCE}, {"lesson": HYPOTHESIS}, 200, 1)
     (one,) = found.recordings

@@ -98,7 +98,7 @@ def test_a_contraction_of_two_words_is_explained_by_vowel_contact(
     assert of(count_pair_features([(reference, hypothesis)]), "vowel_contact")[4] == explained
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_long_word_of_one_letter_is_matched_quickly() -> None:
     assert of(count_pair_features([("s" * 300, "s" * 200 + "t")]), "s_before_consonant")[1] == 1
 

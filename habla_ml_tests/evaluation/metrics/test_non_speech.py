@@ -77,7 +77,7 @@ def list_sessions(lake: Lake, split: str) -> list[str]:
     return [session for session, of in groups.items() if of == split]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_there_are_sixty_built_in_sounds_which_the_seed_determines():
     clips, again, other = list(make_built_in_clips(1)), list(make_built_in_clips(1)), list(make_built_in_clips(2))
     assert len(clips) == 60
@@ -89,7 +89,7 @@ def test_there_are_sixty_built_in_sounds_which_the_seed_determines():
     assert all(each.duration_s == len(each.audio) / SAMPLE_RATE for each in clips)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_take_has_new_sounds_except_silence():
     clips = list(make_built_in_clips(1, takes=3))
     assert len(clips) == 60 + 2 * 57
@@ -170,7 +170,7 @@ def test_the_newest_annotation_counts_and_a_limit_keeps_the_first_ids(tmp_path: 
     assert list(read_marked_clips(workspace.lake, snapshot, most=0)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_set_has_every_sound_once_and_its_digest_depends_on_the_sounds(tmp_path: Path):
     workspace = make_workspace(tmp_path)
     snapshot = make_annotated_snapshot(workspace)
@@ -191,7 +191,7 @@ def test_the_set_has_every_sound_once_and_its_digest_depends_on_the_sounds(tmp_p
     assert build_non_speech_set(EvaluationSettings(non_speech_takes=0)).clips == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_engine_decodes_every_clip(artefact: Path):
     clips = tuple(make_built_in_clips(1))[::3]
     transcriber = open_transcriber(DecodingOptions(max_new_tokens=4), artefact, "cpu", 1)

@@ -15,7 +15,7 @@ def compare(run: SpeedRun, share: float) -> tuple[float, float]:
     return found.low, found.high
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_a_model_that_is_timed_twice_differs_from_itself_as_rarely_as_the_interval_promises(share: float) -> None:
     """Its rounds differ by 10 % together and by 5 % alone; an interval over clips only would exclude 0 far more often."""

@@ -101,7 +101,7 @@ def test_an_empty_lake_gives_the_advice_to_collect_more(lake: Lake, settings: Se
     assert (found.verdict, found.inputs.base_wer, found.inputs.hours) == ("collect_more", None, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_version_the_base_decodes_the_test_set_once(lake: Lake, settings: Settings) -> None:
     snapshot = publish_snapshot(
         lake, [TrainingClipSpec(f"segment-{at:03}", "test", TEXTS[at % 4], 1.0) for at in range(4)]
@@ -120,7 +120,7 @@ def test_without_a_version_the_base_decodes_the_test_set_once(lake: Lake, settin
     assert lake.read_pointer(before[0]) == seen
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
@@ -145,7 +145,7 @@ def test_every_version_on_the_newest_test_set_is_a_point(lake: Lake, settings: S
     assert (found.verdict, [each.hours for each in found.forecasts]) == ("fine_tune", [17, 22, 32])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_advice_is_the_same_before_and_after_the_report_is_stored(lake: Lake, settings: Settings) -> None:
     first = evidence({"base": "base", "candidate": "v1"})
     add_version(lake, "v1", 4.0, first)
@@ -159,7 +159,7 @@ def test_the_advice_is_the_same_before_and_after_the_report_is_stored(lake: Lake
     assert advise_for_version(lake, settings, "v2", newest) == stored
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_repeat_with_another_seed_changes_nothing(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))
@@ -173,7 +173,7 @@ def test_a_repeat_with_another_seed_changes_nothing(lake: Lake, settings: Settin
     assert [each.name for each in curve.points] == ["base", "v2", "v1"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_subset_run_is_a_point_but_no_newer_version(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 8.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v1-p50", 4.0, evidence({"base": "base", "candidate": "v1-p50"}), recipe="half")
@@ -184,7 +184,7 @@ def test_a_subset_run_is_a_point_but_no_newer_version(lake: Lake, settings: Sett
     assert [(each.name, each.hours) for each in curve.points] == [("base", 0), ("v1", 8), ("v1-p50", 4)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, make_utterances(8, 12, seed=3)))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}), recipe="another")
@@ -196,7 +196,7 @@ def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lak
     assert "differ in recipe" in inputs.notes[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_version_that_was_scored_again_on_the_newest_test_set_is_a_point(lake: Lake, settings: Settings) -> None:
     old_set = make_utterances(8, 12, seed=3)
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, old_set))
@@ -239,7 +239,7 @@ def test_a_version_with_other_decoding_options_is_not_on_the_curve(lake: Lake, s
     assert "Not on the curve: v1, because the test set, the options" in inputs.notes[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evidence_of_an_older_format_is_skipped(lake: Lake, settings: Settings) -> None:
     add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}))
     add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}))

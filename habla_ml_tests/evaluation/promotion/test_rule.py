@@ -229,7 +229,7 @@ def test_a_candidate_is_deployed_only_within_all_bounds(
     assert decision.reasons
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(st.lists(SHARE, min_size=3, max_size=3), st.floats(0, 0.5))
 def test_a_larger_gain_never_gives_a_worse_verdict(figures: list[float], more: float) -> None:
     order = ["refuse", "collect_more", "keep", "deploy"]

@@ -137,7 +137,7 @@ def test_bounds_are_those_of_the_settings_and_a_service_has_its_own_price(two_mo
     assert found.bound == "below 0.50\u00a0USD or 1.50\u00a0USD"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_winners_are_the_models_without_a_better_one() -> None:
     close = make_comparison(make_utterances(8, 12), {"base": 0.4, "previous": 0.15, "candidate": 0.15})
     found = row(close, "WER")

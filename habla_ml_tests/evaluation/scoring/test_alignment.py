@@ -154,7 +154,7 @@ def test_counts_and_alignments_of_five_thousand_random_texts_equal_those_of_jiwe
     assert sum_counts([each.characters for each in scores]).wer == pytest.approx(characters.cer)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_counts_differ_from_sclite_only_within_the_documented_bounds() -> None:
     pairs = random_pairs(5000, 2)
     scores = score_utterances([one for one, _ in pairs], [other for _, other in pairs], normalise_orthographic)

@@ -102,7 +102,7 @@ def check_number(number: int) -> None:
     assert not is_same_text(normalise_spanish(str(number)), write_out(number + 1 if number < 1_000_000 else 7))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_number_up_to_three_thousand_and_many_up_to_a_million_equal_their_words() -> None:
     rng = random.Random(1)
     for number in [*range(3_001), *rng.sample(range(3_001, 1_000_000), 2_000), 1_000_000]:

@@ -24,7 +24,7 @@ def reference(tiny_checkpoint: Path) -> WhisperForConditionalGeneration:
     return WhisperForConditionalGeneration.from_pretrained(tiny_checkpoint, attn_implementation="eager").eval()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("loudness", [0.3, 1e-3, 1e-6, 0.0])
 def test_mel_features_equal_the_extractors_down_to_silence(tiny_checkpoint: Path, loudness: float) -> None:
     extractor = WhisperFeatureExtractor.from_pretrained(tiny_checkpoint)

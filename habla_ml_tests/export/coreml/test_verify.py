@@ -38,14 +38,14 @@ def test_a_correct_conversion_differs_by_float16_rounding_only(converted_model: 
     assert find_parity_problems(parity, FLOAT16) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_damaged_encoder_is_detected(models: Path) -> None:
     damage_weights(models / "AudioEncoder.mlpackage")
     problems = find_parity_problems(verify_coreml(models, models / "checkpoint", ignore_progress), FLOAT16)
     assert any(problem.startswith("AudioEncoder is at") for problem in problems)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_decoder_of_another_checkpoint_is_detected(converted_model: ConvertedCheckpoint, models: Path) -> None:
     from safetensors.torch import load_file, save_file
 

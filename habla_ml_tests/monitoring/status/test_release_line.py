@@ -37,7 +37,7 @@ def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(mo
     assert "[" in found.found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_active_alarm_needs_a_person(monitored_deployment, monkeypatch):
     for week in range(6):
         monitored_deployment.simulate_week(week, ERROR_RATE if week < 3 else 0.6)

@@ -82,7 +82,7 @@ def test_a_speaker_that_nobody_knows_is_no_name(open_service: Any) -> None:
     assert person.answer(clip, "hola", speaker="c-017").status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_that_the_service_sends_has_the_text_of_a_blind_clip(open_service: Any) -> None:
     state = open_service(make_clip(1, "secreto del modelo", 2))
     ana, eva = Person(state, "Ana"), Person(state, "Eva")
@@ -145,7 +145,7 @@ def test_a_repeated_answer_is_saved_once_and_the_week_counts_it(open_service: An
     assert person.clips(exclude=[make_clip(2).segment_id]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_different_answers_are_a_conflict_that_one_person_can_end(open_service: Any) -> None:
     state = open_service(make_clip(1))
     ana, eva = Person(state, "Ana"), Person(state, "Eva")
@@ -168,7 +168,7 @@ def test_two_different_answers_are_a_conflict_that_one_person_can_end(open_servi
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_clip_is_only_for_who_got_it(open_service: Any) -> None:
     state = open_service(make_clip(1))
     ana, eva = Person(state, "Ana"), Person(state, "Eva")

@@ -47,7 +47,7 @@ def is_home(client: TestClient, **headers: str) -> bool:
     return answer.status_code == 200 and HOME in answer.text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_person_joins_signs_out_and_signs_in(tmp_path: Path) -> None:
     client = make_client(tmp_path)
     assert client.get("/").headers["location"] == "/sign-in"
@@ -60,7 +60,7 @@ def test_a_person_joins_signs_out_and_signs_in(tmp_path: Path) -> None:
     assert is_home(client)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_language_can_be_changed_on_every_page_and_is_remembered(tmp_path: Path) -> None:
     client, elsewhere = make_client(tmp_path), make_client(tmp_path)
     assert '<html lang="en">' in client.get("/sign-in").text
@@ -142,7 +142,7 @@ def test_a_form_is_accepted_from_a_page_of_the_service_only(
     assert is_home(client) is not is_accepted
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_attempts_to_guess_a_password_are_slowed_down(tmp_path: Path) -> None:
     state = ServiceState(
         write_settings(tmp_path, service={"public_url": PUBLIC}), lambda: datetime(2026, 11, 29, 8, tzinfo=UTC)
@@ -154,7 +154,7 @@ def test_attempts_to_guess_a_password_are_slowed_down(tmp_path: Path) -> None:
     assert 0 < int(answers[-1].headers["retry-after"]) <= 900
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", ["//evil.example", "https://evil.example", "/\\evil.example", "/%0d%0aX: y\n", "javascript:1"]
 )

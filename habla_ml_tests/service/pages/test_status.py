@@ -70,7 +70,7 @@ def test_a_report_is_kept_in_a_sandbox_and_needs_an_account(
     assert stranger.get("/reports/v2").headers["location"] == "/sign-in?next=/reports/v2"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_person_with_the_right_goes_back_to_an_earlier_release(
     pages: Pages, add_versions: Callable[[Pages], None]
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_release_of_a_replaced_key_is_refused_with_the_reason(
     assert read_move(pages) == ("v2", 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_the_right_there_is_no_button_and_no_way_back(
     pages: Pages, add_versions: Callable[[Pages], None]
 ) -> None:

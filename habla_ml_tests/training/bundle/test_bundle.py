@@ -272,7 +272,7 @@ def test_a_bundle_needs_consents(recipe: Recipe, tmp_path: Path) -> None:
     assert here.lake.read_pointer(catalogue.PLAN.name("v1")) is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pins_have_every_package_that_the_program_imports() -> None:
     program = "import sys, habla_ml.training.bundle.training; print(*{each.partition('.')[0] for each in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)

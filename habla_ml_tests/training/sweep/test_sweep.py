@@ -160,7 +160,7 @@ def make_run(folder: Path, space: SearchSpace, recipe: Recipe, curves: list[list
     return TrialRun(study, study.ask(distributions), inputs, lambda _: None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trial_ends_where_it_is_worse_than_the_median_at_the_same_validation(tmp_path: Path, recipe: Recipe) -> None:
     import optuna
 

@@ -94,7 +94,7 @@ def spend(folder: Path) -> int:
         return sum(threads.map(count_reservations, range(3)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_at_once_spend_the_cap_once(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as runs:
         assert sum(runs.map(spend, [tmp_path / "lake"] * 2)) == 30
