@@ -120,7 +120,7 @@ def find_missing_consents(
 ) -> set[str | None]:
     """Return those of the contributors whose speech may not be stored, because no consent of theirs stands.
 
-    Where the settings require no consent, it is those who withdrew. Whoever stores their speech calls `hold_consents` before.
+    Where the settings require no consent, it is those who withdrew. Call `hold_consents` before their speech is stored.
     """
     if not contributors:
         return set()

@@ -19,7 +19,7 @@ _REDIRECT_REMEDY: Final = (
 )
 _CREDENTIALS_REMEDY: Final = "get new credentials of this endpoint, then run the stage again"
 _ADDRESS_REMEDY: Final = (
-    "set endpoint_url to the address of the S3 API; a console or another web page can be at a port beside it"
+    "set endpoint_url to the address of the S3 API; a console or another web page can be at the next port"
 )
 _REMEDIES: Final = {
     "NoSuchBucket": "create the bucket, or name another one in the settings",

@@ -26,7 +26,7 @@ from habla_ml.settings.service import ServiceSettings
 _GUIDE: Final = """\
 Receives consents, clips and corrections from apps, and names the latest model.
 
-1. Whoever runs the service makes a code for the device. `POST /v1/devices` exchanges it for a token.
+1. The operator of the service makes a code for the device. `POST /v1/devices` exchanges it for a token.
 2. `GET /v1/consent-documents` has the texts. Show one, then record the consent with `POST /v1/consents`.
 3. `PUT /v1/clips/{{clip_id}}` sends each clip, and `POST /v1/batches` what the person made of the clips.
 4. `DELETE /v1/consents/{{consent_id}}` withdraws. `GET` of the same address says when all is erased.
@@ -51,7 +51,7 @@ _TAGS: Final = (
     {"name": "consents", "description": "Consents, what is held of a contributor, and withdrawal."},
     {"name": "uploads", "description": "Clips, and corrections of clips."},
     {"name": "models", "description": "The model that an app should have."},
-    {"name": "health", "description": "For whoever runs the service."},
+    {"name": "health", "description": "For the operator of the service."},
 )
 _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "title": "Problem",

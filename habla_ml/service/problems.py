@@ -137,7 +137,7 @@ INTERNAL: Final = Problem(
     "internal",
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "The service failed",
-    "Send the same again after a minute; if it fails again, tell whoever runs the service.",
+    "Send the same again after a minute; if it fails again, tell the operator of the service.",
     retryable=True,
 )
 _BY_STATUS: Final = {

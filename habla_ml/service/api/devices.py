@@ -28,7 +28,7 @@ class EnrolmentRequest(BaseModel):
         Field(
             min_length=1,
             max_length=50,
-            description="Whoever runs the service makes it for one device. It can be used once.",
+            description="The operator of the service makes it for one device. It can be used once.",
             examples=["7Q2M-X0KD-93FA"],
         ),
     ]
@@ -39,7 +39,7 @@ class Enrolment(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    deviceID: Annotated[str, Field(description="Names the device to whoever runs the service.")]  # noqa: N815 (a name of the wire)
+    deviceID: Annotated[str, Field(description="Names the device to the operator of the service.")]  # noqa: N815 (a name of the wire)
     label: Annotated[str, Field(description="What the operator called the device.", examples=["tablet of class 3"])]
     token: Annotated[str, Field(description="Send it as `Authorization: Bearer TOKEN`. Keep it in the keychain.")]
     expiresAt: Annotated[datetime, Field(description="From then on the token gets 401; enrol again with a new code.")]  # noqa: N815

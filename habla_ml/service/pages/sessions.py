@@ -65,7 +65,7 @@ def load_secret(settings: Settings, environment: Mapping[str, str] = os.environ)
     secret = environment.get(place, "")
     if not secret:
         path = settings.service_folder / _SECRET_FILE
-        # Whoever knows a key that is empty or cut, as after a copy on a full disk, can sign in as anybody.
+        # An empty or cut key, as after a copy on a full disk, can be guessed, and signs in as any person.
         place, remedy = str(path), "delete the file: a new key is made, and everybody signs in again"
         secret = _keep_secret(path)
     if len(secret) < _SHORTEST_SECRET:

@@ -26,7 +26,7 @@ from habla_ml.recordings.days import load_day, publish_day
 def find_changes(context: SourceContext) -> SourceChanges:
     """Return the days that the tables have events of. Changed tables are unread input of the newest recorded day.
 
-    In a lake without a recorded day they are input of the day on which the newest of them was saved: nobody need have
+    In a lake without a recorded day they are input of the day on which the newest of them was saved: a person need not have
     Habla's recordings.
 
     A table that does not exist, or whose rows wait for a consent while the register cannot be read, is an error of its
