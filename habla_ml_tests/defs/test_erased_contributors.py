@@ -45,6 +45,7 @@ def test_the_sensor_requests_one_run_that_erases_all_who_withdrew(deployed: Dags
     found = deployed.metadata("erased_contributors", None)
     assert (found["contributors"], found["segments"], found["received clips"]) == (2, 2, 2)
     assert found["page"] == "http://127.0.0.1:8787/consents"
+    assert found["next"] == "nothing"
     (kept,) = inbox.read_segments()
     assert kept["speaker"] == "pseudonimo2"
     assert [get_clip_id(each.key) for each in inbox.store.list(CLIP_PREFIX)] == [kept["file_name"]]

@@ -54,6 +54,7 @@ def test_the_checks_fail_while_recordings_wait_and_pass_once_they_are_in_the_lak
         assert deployment.run("ingest_day", day).success
     after = report(deployment)
     assert after["finished_sessions_are_ingested"].passed
+    assert after["finished_sessions_are_ingested"].description == "no finished session waits"
     assert after["unsaved_sessions_are_far_from_deletion"].passed
 
 

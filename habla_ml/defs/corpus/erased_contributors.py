@@ -4,6 +4,7 @@ A withdrawal in the register's file is erased by `habla-ml erase`, after a confi
 confirmed. Pseudonyms stay out of metadata and tags.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -58,9 +59,7 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
                     "versions trained on the voices": len(report.trained_versions),
                     "left to a person": left,
                 },
-                "delete the rest in your tables or in Label Studio by hand, as docs/consent.md says"
-                if left
-                else "decide whether the versions that were trained on the voices stay released",
+                _find_next_step(left, report.trained_versions),
                 page=link_service_page(settings, "/consents"),
                 details={
                     "contributors": count,
@@ -77,6 +76,15 @@ def build_erased_contributors(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return erased_contributors
+
+
+def _find_next_step(left_to_person: int, trained_versions: Sequence[str]) -> str:
+    steps = []
+    if left_to_person:
+        steps.append("delete the rest in your tables or in Label Studio by hand, as docs/consent.md says")
+    if trained_versions:
+        steps.append("decide whether the versions that were trained on the voices stay released")
+    return "; ".join(steps) or "nothing"
 
 
 def build_withdrawals_sensor(settings: Settings) -> dg.SensorDefinition:

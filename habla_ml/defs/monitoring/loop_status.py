@@ -119,7 +119,9 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         hours = longest.hours_waited(now) if longest else 0.0
         return dg.AssetCheckResult(
             passed=hours <= most_h,
-            description=f"the finished session that waits longest has waited for {hours:.1f} h",
+            description=f"the finished session that waits longest has waited for {hours:.1f} h"
+            if longest
+            else "no finished session waits",
             metadata={"waiting sessions": len(survey.waiting), "longest wait h": round(hours, 2)},
         )
 
