@@ -1,10 +1,9 @@
-"""Audit what the project depends on and contains: ``make audit``, which CI runs.
+"""Audit what the project depends on: ``make audit``, which CI runs.
 
     advisories   pip-audit on every file of pins; where no source of advisories answers, it says so and does not fail
-    secrets      detect-secrets on every tracked file; `.secrets.baseline` lists what a person found harmless
     components   build/audit/sbom.cdx.json, a list of the installed packages with licences in CycloneDX
 
-It runs in the environment of `tools/audit.lock`, and exits with 1 if it found an advisory or a secret.
+It runs in the environment of `tools/audit.lock`, and exits with 1 if it found an advisory.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
 PINS: Final = ("constraints.txt", "constraints-label-studio.txt", "constraints-whisperx.txt")
-BASELINE: Final = ".secrets.baseline"
 BILL_OF_MATERIALS: Final = "build/audit/sbom.cdx.json"
 HARMLESS_ADVISORIES: Final[dict[str, str]] = {}
 """Advisories that do not concern the project → why; an entry goes when the package is updated."""
@@ -78,22 +76,6 @@ def _ask_advisories(pins: list[str]) -> list[dict[str, Any]] | str:
     return entries
 
 
-def scan_secrets() -> AuditResult:
-    """Compare the secrets that the tracked files seem to have with the baseline."""
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    done = run_tool("detect-secrets-hook", "--no-verify", "--json", "--baseline", BASELINE, *names)
-    if done.returncode == 0:
-        return AuditResult("secrets", f"none in {len(names)} files besides those of {BASELINE}")
-    try:
-        results = json.loads(done.stdout)["results"]
-    except ValueError:
-        return AuditResult("secrets", "the scan failed", (done.stderr.strip() or done.stdout.strip(),))
-    faults = tuple(f"{name}:{each['line_number']}: {each['type']}" for name, found in results.items() for each in found)
-    return AuditResult("secrets", f"{len(faults)} in {len(names)} files", faults)
-
-
 def write_components(environment: str) -> AuditResult:
     """Write the list of the packages that are installed in an environment."""
     target = ROOT / BILL_OF_MATERIALS
@@ -109,7 +91,7 @@ def write_components(environment: str) -> AuditResult:
 def main() -> int:
     """Print each result; return the exit status."""
     environment = sys.argv[1] if len(sys.argv) > 1 else ".venv"
-    results = [*map(audit_pins, PINS), scan_secrets(), write_components(environment)]
+    results = [*map(audit_pins, PINS), write_components(environment)]
     for each in results:
         print(f"{each.subject}: {each.summary}")
         for fault in each.faults:
