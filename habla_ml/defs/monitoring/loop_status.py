@@ -97,7 +97,12 @@ def _join_lines(lines: Sequence[str]) -> str | dg.MarkdownMetadataValue:
 
 def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """Return the checks of recordings that are not in the lake; they need no ingest to run."""
-    most_h, recordings = settings.monitoring.loop.most_hours_waiting, dg.AssetKey("raw_recordings")
+    recordings = dg.AssetKey("raw_recordings")
+    return [_build_wait_check(settings, recordings), _build_risk_check(settings, recordings)]
+
+
+def _build_wait_check(settings: Settings, recordings: dg.AssetKey) -> dg.AssetChecksDefinition:
+    most_h = settings.monitoring.loop.most_hours_waiting
 
     @dg.asset_check(
         asset=recordings,
@@ -125,6 +130,10 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata={"waiting sessions": len(survey.waiting), "longest wait h": round(hours, 2)},
         )
 
+    return sessions_wait
+
+
+def _build_risk_check(settings: Settings, recordings: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=recordings,
         name=SESSIONS_AT_RISK,
@@ -145,7 +154,9 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         is_near = is_near_deletion(nearest, settings)
         return dg.AssetCheckResult(
             passed=not is_near,
-            description=f"{len(survey.unsaved)} sessions are not in the lake; new sessions until a deletion: {left}",
+            description="Habla deletes no session that is not in the lake"
+            if left is None
+            else f"{len(survey.unsaved)} sessions are not in the lake; new sessions until a deletion: {left}",
             metadata={
                 "folders": survey.folders,
                 "max_recordings": survey.limit,
@@ -155,7 +166,7 @@ def build_loop_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    return [sessions_wait, sessions_at_risk]
+    return sessions_at_risk
 
 
 def build_status_schedule(settings: Settings) -> dg.ScheduleDefinition:
