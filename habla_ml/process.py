@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -89,6 +90,20 @@ def run_until_one_ends(commands: Sequence[Sequence[str]], folder: Path, log: Pat
             each.kill()
             each.wait()
     return 0 if ended is None else ended.returncode
+
+
+def find_port_problem(port: int) -> str | None:
+    """Return why no program here can listen on a port of 127.0.0.1, or None.
+
+    For programs that take another port without a message.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; end the program that listens there"
+    return None
 
 
 def keep_freed_memory() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from habla_ml_tests.testing.command_line import CommandInProcess
+from habla_ml_tests.testing.deployment_settings import write_settings
 
 PROGRAM = "import os, pathlib, time; pathlib.Path({path!r}).write_text(str(os.getpid())); time.sleep(60)"
 SUPERVISOR = (
@@ -81,3 +85,16 @@ def test_the_output_of_both_goes_to_one_file(tmp_path: Path) -> None:
     program = supervisor.format(commands, str(log))
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert (found.stdout, log.read_text().splitlines()[0]) == (b"", "pages")
+
+
+def test_a_port_in_use_is_refused_because_dagster_would_take_another_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_settings(tmp_path)
+    command = CommandInProcess(tmp_path / "configs/here.yaml", capsys, monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = command.run("dev", "--ui-port", str(port))
+    assert refused.code == 1
+    assert f"port {port} of 127.0.0.1 cannot be used: Address already in use" in " ".join(refused.err.split())
+    assert "--ui-port" in refused.err

@@ -27,6 +27,7 @@ from habla_ml.settings import configs_folder
 DEMO_FOLDER: Final = Path("habla-demo")
 DEV_LOG: Final = "dev.log"
 LAST_LINES: Final = 20
+UI_PORT: Final = 3000
 
 
 def init_command(
@@ -66,6 +67,9 @@ def demo_command() -> None:
 
 def dev_command(
     profile: Profile = None,
+    ui_port: Annotated[
+        int, typer.Option("--ui-port", min=1, max=65_535, help="Port of the Dagster UI on this machine.")
+    ] = UI_PORT,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print what the programs log, in place of a file.")
     ] = False,
@@ -77,9 +81,11 @@ def dev_command(
     Example: habla-ml dev -p demo
     """
     from habla_ml.defs.future_ticks import reset_instance_ticks
-    from habla_ml.process import run_until_one_ends
+    from habla_ml.process import find_port_problem, run_until_one_ends
 
     settings = open_deployment(profile).settings
+    if problem := find_port_problem(ui_port):
+        raise InputError(f"{problem}, or give another port with --ui-port")
     home = find_dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     root = configs_folder().parent
@@ -94,10 +100,11 @@ def dev_command(
     path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
     os.environ.update(DAGSTER_HOME=str(home), HABLA_PROFILE=settings.profile_option, PATH=path)
     reset_instance_ticks()
-    commands = [[str(programs / "habla-ml"), "serve"], [str(programs / "dg"), "dev", "-w", "workspace.yaml"]]
+    dagster = [str(programs / "dg"), "dev", "-w", "workspace.yaml", "--port", str(ui_port)]
+    commands = [[str(programs / "habla-ml"), "serve"], dagster]
     log = home / DEV_LOG
     print_line(f"pages        http://{settings.service.host}:{settings.service.port}")
-    print_line("Dagster UI   http://localhost:3000   (after up to a minute)")
+    print_line(f"Dagster UI   http://localhost:{ui_port}   (after up to a minute)")
     if verbose:
         sys.exit(run_until_one_ends(commands, root))
     print_line(f"log          {log}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Final
 import httpx
 
 from habla_ml.errors import ServiceError, SettingsError
+from habla_ml.process import find_port_problem
 from habla_ml.settings import LabelStudioSettings, Settings
 from habla_ml.virtual_environments import install_environment, is_installed, sibling_environment
 
@@ -150,7 +150,9 @@ def run_server(config: ServerConfig) -> Iterator[RunningServer]:
     `ServiceError` if the port is in use, or the server ends or does not respond for five minutes.
     """
     login = load_or_create_login(config.folder)
-    _check_port(config)
+    # Label Studio takes the next port without a message where this one is in use.
+    if problem := find_port_problem(config.port):
+        raise ServiceError(f"{problem}, or set annotation.label_studio.port")
     config.documents.mkdir(parents=True, exist_ok=True)
     launcher = [sys.executable, "-m", "habla_ml.annotation.sources.label_studio.launch"]
     command = [
@@ -200,19 +202,6 @@ def _build_environment(config: ServerConfig, login: Login) -> dict[str, str]:
         "FRONTEND_SENTRY_DSN": "",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _check_port(config: ServerConfig) -> None:
-    """Refuse a port in use, since the server would use the next one without a message."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", config.port))
-        except OSError as error:
-            raise ServiceError(
-                f"port {config.port} of 127.0.0.1 cannot be used: {error.strerror}; stop the program that "
-                "listens there, or set annotation.label_studio.port"
-            ) from None
 
 
 def _wait_for_answer(config: ServerConfig, process: subprocess.Popen[bytes]) -> None:
