@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from habla_ml.api import Deployment, open_deployment
-from habla_ml.cli.context import AsJson, Profile, error_terminal, print_json, print_labelled, print_line, print_progress
+from habla_ml.cli.context import AsJson, error_terminal, print_json, print_labelled, print_line, print_progress
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import SettingsError
 from habla_ml.settings import StoreSettings
 from habla_ml.settings.yaml_files import format_validation_errors

@@ -1,4 +1,4 @@
-"""What every command shares: the profile option and plain output.
+"""What every command shares: plain output.
 
 Texts can contain brackets and colons, as in `[risas]` or a path. The terminals print them as they are, without
 markup, emoji codes or line breaks, so that a printed path or command can be copied.
@@ -15,18 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-Profile = Annotated[
-    str | None,
-    typer.Option("--profile", "-p", help="A profile in configs/ or a YAML file; default HABLA_PROFILE, else local."),
-]
+from habla_ml.cli.profile_option import name_given_profile
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 terminal: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 error_terminal: Final = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Print a line as it is."""
-    terminal.print(text, style=style)
+    """Print a line as it is, but for the profile in the commands that it names."""
+    terminal.print(name_given_profile(text), style=style)
 
 
 def print_progress(text: str) -> None:
@@ -35,13 +33,13 @@ def print_progress(text: str) -> None:
 
 
 def print_labelled(label: str, text: str, style: str = "yellow") -> None:
-    """Print a line with a coloured label in front."""
-    terminal.print(Text.assemble((label, style), " ", text))
+    """Print a line with a coloured label in front, with the profile in the commands that it names."""
+    terminal.print(Text.assemble((label, style), " ", name_given_profile(text)))
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON; times in ISO 8601, sets sorted."""
-    print_line(json.dumps(value, ensure_ascii=False, indent=1, default=_to_json))
+    terminal.print(json.dumps(value, ensure_ascii=False, indent=1, default=_to_json))
 
 
 def _to_json(value: object) -> object:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
+from habla_ml.cli.context import print_labelled, print_line, terminal
 from habla_ml.cli.dagster_home import use_project_home
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from habla_ml.cli.context import AsJson, Profile, print_json, print_line
+from habla_ml.cli.context import AsJson, print_json, print_line
 from habla_ml.cli.dagster_home import (
     DAGSTER_CONFIG_FILE,
     find_outdated_keys,
@@ -23,6 +23,7 @@ from habla_ml.cli.dagster_home import (
 )
 from habla_ml.cli.extras import find_missing_extras, list_used_extras
 from habla_ml.cli.findings import measure_subjects, print_findings, sort_by_health
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import HablaError
 from habla_ml.lake.factory import open_store
 from habla_ml.monitoring.alerts import list_channels

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_labelled, print_line
+from habla_ml.cli.context import print_labelled, print_line
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typer import Exit
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import AsJson, Profile, print_json, print_line
+from habla_ml.cli.context import AsJson, print_json, print_line
+from habla_ml.cli.profile_option import Profile
 
 
 def hub_command(as_json: AsJson = False, profile: Profile = None) -> None:

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import AsJson, Profile, print_json, print_line, print_rich_table
+from habla_ml.cli.context import AsJson, print_json, print_line, print_rich_table
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import ReleaseError
 
 keys_app: Final = typer.Typer(no_args_is_help=True, help="Keys that sign releases, and the document that apps trust.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from habla_ml.api import Deployment, open_deployment
-from habla_ml.cli.context import Profile, print_labelled, print_line, terminal
+from habla_ml.cli.context import print_labelled, print_line, terminal
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import CorpusError, ServiceError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import AsJson, Profile, error_terminal, print_json, terminal
+from habla_ml.cli.context import AsJson, error_terminal, print_json, terminal
+from habla_ml.cli.profile_option import Profile
 
 if TYPE_CHECKING:
     from habla_ml.lineage.node import Detail, LineageNode

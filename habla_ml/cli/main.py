@@ -29,6 +29,7 @@ from habla_ml.cli.models import (
     override_command,
     replicate_command,
 )
+from habla_ml.cli.profile_option import name_given_profile
 from habla_ml.cli.project import demo_command, dev_command, init_command
 from habla_ml.cli.releases import (
     promote_command,
@@ -106,5 +107,6 @@ def main() -> None:
     try:
         app()
     except HablaError as error:
-        error_terminal.print(Text.assemble(("error", "red"), f" {type(error).__name__}: {error}"))
+        message = name_given_profile(str(error))
+        error_terminal.print(Text.assemble(("error", "red"), f" {type(error).__name__}: {message}"))
         sys.exit(1)

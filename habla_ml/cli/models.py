@@ -11,8 +11,9 @@ import typer
 from pydantic import ValidationError
 
 from habla_ml.api import export, open_deployment
-from habla_ml.cli.context import Profile, print_line, print_progress, terminal
+from habla_ml.cli.context import print_line, print_progress, terminal
 from habla_ml.cli.dagster_home import use_project_home
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import ReleaseError
 from habla_ml.tables import print_table
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line
+from habla_ml.cli.context import print_line
 from habla_ml.cli.dagster_home import (
     DAGSTER_CONFIG_FILE,
     DEMO_PROFILE,
@@ -20,6 +20,7 @@ from habla_ml.cli.dagster_home import (
     find_shipped_dagster_config,
 )
 from habla_ml.cli.extras import DEMO_EXTRAS, find_missing_extras
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
 from habla_ml.project_files import find_shipped_root, write_project
 from habla_ml.settings import configs_folder

@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import Deployment, open_deployment
-from habla_ml.cli.context import AsJson, Profile, print_json, print_labelled, print_line, print_rich_table
+from habla_ml.cli.context import AsJson, print_json, print_labelled, print_line, print_rich_table
+from habla_ml.cli.profile_option import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

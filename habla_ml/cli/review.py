@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_json, print_line, print_progress, print_rich_table
+from habla_ml.cli.context import print_json, print_line, print_progress, print_rich_table
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
 
 if TYPE_CHECKING:

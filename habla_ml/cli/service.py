@@ -10,15 +10,8 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import (
-    AsJson,
-    Profile,
-    error_terminal,
-    print_json,
-    print_labelled,
-    print_line,
-    print_rich_table,
-)
+from habla_ml.cli.context import AsJson, error_terminal, print_json, print_labelled, print_line, print_rich_table
+from habla_ml.cli.profile_option import Profile
 
 device_app: Final = typer.Typer(no_args_is_help=True, help="Devices that send clips and corrections.")
 

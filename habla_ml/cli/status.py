@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import AsJson, Profile, print_json, print_line
+from habla_ml.cli.context import AsJson, print_json, print_line
 from habla_ml.cli.dagster_home import use_project_home
 from habla_ml.cli.findings import measure_subjects, print_findings
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import isolate
 from habla_ml.settings import Settings
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import Profile, print_line, print_progress
+from habla_ml.cli.context import print_line, print_progress
+from habla_ml.cli.profile_option import Profile
 from habla_ml.settings import save_settings
 
 train_app = typer.Typer(invoke_without_command=True)

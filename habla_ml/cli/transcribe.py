@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from habla_ml.api import open_deployment, transcribe
-from habla_ml.cli.context import Profile, error_terminal, print_line
+from habla_ml.cli.context import error_terminal, print_line
+from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
 from habla_ml.transcription.transcript_formats import TranscriptFormat, format_transcript
 

@@ -12,6 +12,7 @@ deleted: an erasure does not change what a model was trained on.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -34,16 +35,19 @@ from habla_ml.erasure.matcher import (
     redact_quotes,
     write_without_erased_rows,
 )
-from habla_ml.errors import LakeError, PointerMovedError
+from habla_ml.errors import EvaluationError, LakeError, PointerMovedError
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
-from habla_ml.evaluation.comparison.records import read_comparison
+from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
+from habla_ml.evaluation.promotion.advice_inputs import advise_for_version
+from habla_ml.evaluation.promotion.override import carry_override
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
 from habla_ml.lake import Lake, Pointer, catalogue, to_canonical_json
 from habla_ml.lake.lake import TREE_FORMAT
 from habla_ml.lake.shards import SHARDS_FORMAT, Shard, ShardedTable, count_rows, iterate_batches, load_shards, read_rows
 from habla_ml.lake.table import read_parquet
+from habla_ml.model_version import parent_version
 from habla_ml.recordings.day_tables import count_day
 from habla_ml.recordings.days import drop_raw_streams
 from habla_ml.scratch import make_scratch_folder
@@ -203,22 +207,32 @@ class PointerRewriter:
         test = read_utterances(self.lake, load_latest_snapshot(self.lake), "test") if has_snapshot else ()
         read_tables = [read_parquet(self.lake.fetch_path(each)) for each in tables.values()]
         with make_scratch_folder(self.settings.work_folder, "erase") as folder:
-            decision = decide(comparison, self.settings.promotion)
-            (version,) = catalogue.REPORT.parts(seen.name) or ("",)
-            sealed = read_sealed_result(self.lake, version)
-            content = ReportContent(
-                comparison,
-                decision,
-                acceptable=self.settings.evaluation.acceptable,
-                profile_option=self.settings.profile_option,
-                sealed=sealed,
-            )
+            content = self._build_report(seen, read_comparison(to_canonical_json(body)).digest(), comparison)
             error_tables = ErrorTables(*read_tables) if read_tables else None
             files = write_report(content, test, folder, error_tables)
             paths = {"comparison": files.json, "html": files.html, "markdown": files.markdown}
             new = {name: self.lake.adopt_file(path) for name, path in paths.items()}
         self.rewritten.update({value[name]: object_id for name, object_id in new.items()})
         return {**value, **new, **tables}
+
+    def _build_report(self, seen: Pointer, evidence_before: str, comparison: Comparison) -> ReportContent:
+        """Return what the report of a version shows, from its evidence without the erased examples."""
+        (version,) = catalogue.REPORT.parts(seen.name) or ("",)
+        override = carry_override(self.lake, version, evidence_before, comparison.digest())
+        advice = None
+        if parent_version(version) is None:
+            with suppress(EvaluationError):  # another version's evidence cannot be read; the erasure goes on
+                advice = advise_for_version(self.lake, self.settings, version, comparison)
+        return ReportContent(
+            comparison,
+            decide(comparison, self.settings.promotion),
+            seen.value.get("date"),
+            override.to_sentence() if override else None,
+            self.settings.evaluation.acceptable,
+            advice,
+            profile_option=self.settings.profile_option,
+            sealed=read_sealed_result(self.lake, version),
+        )
 
 
 def _stays(name: str) -> bool:

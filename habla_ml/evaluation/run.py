@@ -112,8 +112,9 @@ def run_evaluation(
     reports = settings.work_folder / ("reports" if candidate else "comparisons")
     reports.mkdir(parents=True, exist_ok=True)
     with make_scratch_folder(settings.work_folder, "report") as scratch:
-        files = _write_report(lake, settings, speech, comparison, decision, measured.tables, scratch / "report")
-        stored = _publish_report(lake, candidate, comparison, decision, files)
+        date = f"{datetime.now(settings.zone):%Y-%m-%d}"
+        files = _write_report(lake, settings, speech, comparison, decision, date, measured.tables, scratch / "report")
+        stored = _publish_report(lake, candidate, comparison, decision, date, files)
         folder = reports / (candidate.name if candidate else stored[:16])
         shutil.rmtree(folder, ignore_errors=True)
         files.folder.rename(folder)
@@ -297,6 +298,7 @@ def _write_report(
     speech: TestSpeech,
     comparison: Comparison,
     decision: Decision | None,
+    date: str,
     tables: ErrorTables,
     folder: Path,
 ) -> ReportFiles:
@@ -309,7 +311,7 @@ def _write_report(
     content = ReportContent(
         comparison,
         decision,
-        f"{datetime.now(settings.zone):%Y-%m-%d}",
+        date,
         override.to_sentence() if override else None,
         settings.evaluation.acceptable,
         advice,
@@ -325,6 +327,7 @@ def _publish_report(
     candidate: EvaluatedModel | None,
     comparison: Comparison,
     decision: Decision | None,
+    date: str,
     files: ReportFiles,
 ) -> str:
     """Store the files, move the pointer to them, and return the object id of the comparison."""
@@ -336,6 +339,7 @@ def _publish_report(
         "utterances": lake.put_file(files.utterances),
         "word_errors": lake.put_file(files.word_errors),
         "snapshot": comparison.provenance.snapshot_id,
+        "date": date,
     }
     name = catalogue.COMPARISON.name(stored[:16])
     if candidate is not None and decision is not None:

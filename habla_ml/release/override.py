@@ -9,10 +9,10 @@ from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.records import Comparison
 from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
-from habla_ml.evaluation.promotion.override import Override
+from habla_ml.evaluation.promotion.override import Override, store_override
 from habla_ml.evaluation.promotion.rule import Decision
 from habla_ml.evaluation.promotion.sealed_check import judge_sealed
-from habla_ml.lake import Lake, catalogue
+from habla_ml.lake import Lake
 from habla_ml.model_version import parent_version
 
 
@@ -48,6 +48,5 @@ def sign_override(
         reason=reason,
         signed_at=now,
     )
-    name = catalogue.OVERRIDE.name(version)
-    lake.move_pointer(name, {"override": lake.put_json(override.model_dump(mode="json"))}, lake.read_pointer(name))
+    store_override(lake, override)
     return override

@@ -23,12 +23,15 @@ from habla_ml.corpus.splits import SplitChange, load_split_changes, make_snapsho
 from habla_ml.erasure.erase import erase, plan_erasure
 from habla_ml.errors import TrainingError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
+from habla_ml.evaluation.promotion.override import read_override
+from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.lake import DirectoryStore, Lake, S3Store, Store, compute_sha256
 from habla_ml.lake.catalogue import TOMBSTONES
 from habla_ml.lake.table import read_parquet
 from habla_ml.recordings import day_tables
 from habla_ml.recordings.days import load_day
 from habla_ml.recordings.ingest import ingest_day
+from habla_ml.release.override import sign_override
 from habla_ml.tables import escape_markdown
 from habla_ml.training.checkpoints import CheckpointStamp, stamp_checkpoint
 from habla_ml.training.lease import StoredCheckpoint, hold_lease, list_unfinished_trainings
@@ -220,6 +223,7 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     before = read_stored_comparison(full_lake.lake, "v2")
+    override = sign_override(full_lake.lake, "v2", "Ana Ruiz", "The trip to Cádiz is tomorrow.", NOW, decide)
     settings = full_lake.workspace.settings
     acceptable = settings.evaluation.acceptable.model_copy(update={"wer": 0.77})
     evaluation = settings.evaluation.model_copy(update={"acceptable": acceptable})
@@ -233,6 +237,11 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     page = (full_lake.workspace.settings.work_folder / "reports" / "v2" / "report.html").read_text("utf-8")
     assert all(each.reference in page for each in after.examples)
     assert "below 77\u00a0%" in page
+    assert read_override(full_lake.lake, "v2", after.digest()) == override.model_copy(
+        update={"evidence": after.digest()}
+    )
+    assert override.to_sentence() in page
+    assert "<small>2026-03-01</small>" in page
     held = full_lake.lake.read_pointer("models/v2/report")
     assert held is not None
     for name in ("utterances", "word_errors"):

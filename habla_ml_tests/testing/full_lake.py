@@ -208,6 +208,7 @@ def _evaluate(lake: Lake, workspace: HablaWorkspace, snapshot: Snapshot) -> None
         "word_errors": lake.put_file(files.word_errors),
         "verdict": "deploy",
         "snapshot": snapshot.id,
+        "date": "2026-03-01",
         "ctranslate2": ARTEFACT,
         "checkpoint": None,
     }

@@ -43,3 +43,23 @@ def read_override(lake: Lake, version: str, evidence: str) -> Override | None:
         return None
     override = Override.model_validate(lake.get_json(pointer.value["override"]))
     return override if override.evidence == evidence else None
+
+
+def store_override(lake: Lake, override: Override) -> None:
+    """Make a decision the present one of its version."""
+    name = catalogue.OVERRIDE.name(override.model_version)
+    stored = lake.put_json(override.model_dump(mode="json"))
+    lake.move_pointer(name, {"override": stored}, lake.read_pointer(name))
+
+
+def carry_override(lake: Lake, version: str, before: str, after: str) -> Override | None:
+    """Return the decision about evidence that lost its erased examples; it moves to the digest of what is left.
+
+    The rates and the reasons, against which the person decided, are the same in both.
+    """
+    override = read_override(lake, version, before)
+    if override is None:
+        return read_override(lake, version, after)
+    moved = override.model_copy(update={"evidence": after})
+    store_override(lake, moved)
+    return moved
