@@ -22,6 +22,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, _Describe], ...]], ...]] = (
             ("lake", storage_lines.describe_lake),
             ("next version", corpus_lines.describe_growth),
             ("released model", storage_lines.describe_release),
+            ("newest version", storage_lines.describe_newest_version),
             ("signature", storage_lines.describe_signature),
             ("Habla's folder", storage_lines.describe_deletion),
             ("disk", storage_lines.describe_disk),

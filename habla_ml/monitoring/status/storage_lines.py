@@ -9,6 +9,7 @@ from typing import Final
 from habla_ml.evaluation.comparison.records import ModelScore
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.lake import catalogue
+from habla_ml.model_version import version_number
 from habla_ml.monitoring.alarms import active_alarms
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.released_model import load_monitored_release
@@ -99,6 +100,26 @@ def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
         yield Finding("released model", "wrong", f"{found}; more errors since the week of {alarms[-1]}", step, values)
     else:
         yield Finding("released model", "ok", found, "", values)
+
+
+def describe_newest_version(inputs: StatusInputs) -> Iterator[Finding]:
+    """Yield the newest evaluated version if it is not the released one, with what the rule says about it."""
+    newest = max(
+        (each for each in catalogue.REPORT.keys(inputs.lake) if version_number(each)), key=version_number, default=None
+    )
+    pointer = None if newest is None else inputs.lake.read_pointer(catalogue.REPORT.name(newest))
+    channel = inputs.settings.release.channel
+    current = read_channel(inputs.open_release_store(), channel).current
+    if pointer is None or (current is not None and current.model_version == newest):
+        return
+    verdict = str(pointer.value["verdict"])
+    yield Finding(
+        "newest version",
+        "note",
+        f"{newest} is not on the channel {channel}; the rule says {verdict.replace('_', ' ')}",
+        f"see the report of {newest} in `wer_report`",
+        {"version": newest, "verdict": verdict},
+    )
 
 
 def describe_signature(inputs: StatusInputs) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from habla_ml.evaluation.comparison.stored_evidence import read_stored_compariso
 from habla_ml.monitoring.finding import Finding
 from habla_ml.monitoring.released_model import watch_release
 from habla_ml.monitoring.status.inputs import StatusInputs
-from habla_ml.monitoring.status.storage_lines import describe_release
+from habla_ml.monitoring.status.storage_lines import describe_newest_version, describe_release
 from habla_ml.release.channel import Channel
 from habla_ml.release.moves import rollback
 from habla_ml_tests.monitoring.conftest import artefact, lake, monitored_deployment, settings, store, week_start
@@ -20,10 +20,23 @@ from habla_ml_tests.testing.monitored_deployment import ERROR_RATE
 __all__ = ["artefact", "lake", "monitored_deployment", "settings", "store"]
 
 
+def open_inputs(deployment, now: datetime) -> StatusInputs:
+    return StatusInputs(deployment.settings, now, lambda: deployment.lake, lambda: deployment.store, lambda: None)
+
+
 def read_release_line(deployment, now: datetime) -> Finding:
-    inputs = StatusInputs(deployment.settings, now, lambda: deployment.lake, lambda: deployment.store, lambda: None)
-    (found,) = describe_release(inputs)
+    (found,) = describe_release(open_inputs(deployment, now))
     return found
+
+
+def test_a_newest_version_that_is_not_released_is_shown_with_its_verdict(monitored_deployment):
+    inputs = open_inputs(monitored_deployment, week_start(1, monitored_deployment.settings))
+    assert list(describe_newest_version(inputs)) == []
+    report = inputs.lake.read_pointer("models/v1/report")
+    for version, verdict in (("v9", "collect_more"), ("v10", "refuse"), ("v10-s2", "deploy")):
+        inputs.lake.move_pointer(f"models/{version}/report", {**report.value, "verdict": verdict}, None)
+    (found,) = describe_newest_version(inputs)
+    assert found.found == "v10 is not on the channel stable; the rule says refuse"
 
 
 def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(monitored_deployment):
