@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,8 @@ def test_an_erasure_keeps_the_rates_of_a_report_and_the_plan_of_a_version(tmp_pa
     full_lake = make_full_lake(tmp_path)
     withdraw(full_lake)
     before = read_stored_comparison(full_lake.lake, "v2")
-    override = sign_override(full_lake.lake, "v2", "Ana Ruiz", "The trip to Cádiz is tomorrow.", NOW, decide)
+    rule = partial(decide, settings=full_lake.workspace.settings.promotion)
+    override = sign_override(full_lake.lake, "v2", "Ana Ruiz", "The trip to Cádiz is tomorrow.", NOW, rule)
     settings = full_lake.workspace.settings
     acceptable = settings.evaluation.acceptable.model_copy(update={"wer": 0.77})
     evaluation = settings.evaluation.model_copy(update={"acceptable": acceptable})
