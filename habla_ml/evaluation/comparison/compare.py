@@ -163,13 +163,13 @@ def _count_timed_clips(inputs: MetricInputs, model: str) -> int:
 
 
 def _verify_wer(references: Sequence[Reference], model: ScoredModel) -> None:
-    """Compute the WER a second time through `evaluate` and raise `EvaluationError` where the two differ."""
+    """Compute the WER a second time with jiwer and raise `EvaluationError` where the two differ."""
     counted = sum_counts(model.words).wer
     pairs = [normalise_spanish_pair(each.sentence, text) for each, text in zip(references, model.texts, strict=True)]
     second = compute_corpus_wer([reference for reference, _ in pairs], [text for _, text in pairs])
     if counted is not None and second is not None and abs(second - counted) > 1e-9:
         raise EvaluationError(
-            f"the WER of {model.name} is {counted} by its counts and {second} by the evaluate metric; check the "
+            f"the WER of {model.name} is {counted} by its counts and {second} by jiwer; check the "
             "installed jiwer against constraints.txt"
         )
 

@@ -86,7 +86,7 @@ def test_equal_words_are_matched_in_order() -> None:
     assert match_equal_words([], ["a"]) == match_equal_words(["a"], []) == []
 
 
-def test_the_evaluate_metric_returns_the_fraction_by_hand() -> None:
+def test_the_second_computation_returns_the_fraction_by_hand() -> None:
     assert compute_corpus_wer(["a b c", "d"], ["a x c", "d e"]) == pytest.approx(2 / 4)
     assert compute_corpus_wer([""], ["a"]) is None
     assert compute_corpus_wer([], []) is None
@@ -94,7 +94,7 @@ def test_the_evaluate_metric_returns_the_fraction_by_hand() -> None:
 
 @settings(max_examples=25)
 @given(st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=8))
-def test_the_evaluate_metric_agrees_with_the_counts(pairs: list[tuple[str, str]]) -> None:
+def test_the_second_computation_agrees_with_the_counts(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [list(each) for each in zip(*pairs, strict=True)]
     counts = sum_counts([each.words for each in score_utterances(references, hypotheses, normalise_spanish)])
     assert compute_corpus_wer(references, hypotheses) == (None if counts.wer is None else pytest.approx(counts.wer))
@@ -193,7 +193,7 @@ def test_a_text_of_markers_is_empty_after_the_spanish_normaliser_only() -> None:
 
 
 @pytest.mark.slow
-def test_the_metric_needs_no_network_and_imports_no_heavy_library_before_its_use() -> None:
+def test_the_evaluate_metric_agrees_without_a_network_and_a_comparison_imports_no_heavy_library() -> None:
     code = (
         "import socket, sys\n"
         "def refuse(*a): raise OSError('no network')\n"
@@ -203,6 +203,14 @@ def test_the_metric_needs_no_network_and_imports_no_heavy_library_before_its_use
         "heavy = {'torch', 'evaluate', 'datasets', 'faster_whisper', 'ctranslate2', 'matplotlib', 'pandas'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert compute_corpus_wer(['a b'], ['a']) == 0.5\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "import evaluate, habla_ml.evaluation.scoring as scoring\n"
+        "metric = evaluate.load(scoring.__path__[0] + '/habla_wer', keep_in_memory=True)\n"
+        "found = metric.compute(references=['a b c', 'd', ''], predictions=['a x c', 'd e', 'f'])\n"
+        "counts = {'substitutions': 1, 'deletions': 0, 'insertions': 2, 'hits': 3}\n"
+        "assert found == {'wer': 0.75, **counts}, found\n"
+        "assert compute_corpus_wer(['a b c', 'd', ''], ['a x c', 'd e', 'f']) == 0.75\n"
+        "assert metric.compute(references=[''], predictions=['a'])['wer'] is None\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
