@@ -22,7 +22,7 @@ from habla_ml.backup.manifest import (
     BACKUPS_PREFIX,
     BackupManifest,
     list_manifest_keys,
-    list_manifests,
+    list_readable_manifests,
     make_backup_name,
     make_ids_key,
     put_manifest,
@@ -31,6 +31,8 @@ from habla_ml.backup.prune import (
     PruneReport,
     choose_expired,
     find_before_erasure,
+    find_irreplaceable,
+    list_lasting,
     list_stored_objects,
     remove_backups,
     subtract_sorted,
@@ -77,6 +79,10 @@ class BackupReport:
     pruned: PruneReport
     before_erasure: tuple[str, ...]
     """Remaining backups that were made before the last erasure and can hold the erased voice."""
+    irreplaceable: tuple[str, ...]
+    """Backups with days or models that the lake lacks now; they are never removed."""
+    unreadable: tuple[str, ...]
+    """What is wrong with manifests of other backups, one sentence each. Then no backup is removed."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,18 @@ def create_backup(
 ) -> BackupReport:
     """Make a backup, and then remove old ones as the request says. Without `keep` and `drop_before_erasure` nothing is removed.
 
-    A backup of a damaged lake has the rest of it, and its manifest lists the faults. Then no backup is removed.
+    A backup of a damaged lake has the rest of it, and its manifest lists the faults. Then no backup is removed. Nor is one
+    with a day or a model that the lake has lost, since it can be the only copy.
 
     Raises:
-        LakeError: A store cannot be read or written, another backup runs, an erasure runs at the same time, or a backup
-            has a later name. There is no new backup; what was copied is used by the next one.
+        LakeError: A store cannot be read or written, another backup runs, an erasure runs at the same time, a backup
+            has a later name, or the lake is not restored yet, or has nothing of what the backups have. There is no new
+            backup; what was copied is used by the next one.
     """
     _require_separate(request.source, request.target)
     with hold_backup_lock(request.target) as lock, make_scratch_folder(request.work_folder, "backup") as scratch:
         _require_newest(request.target, now)
+        _require_own_lake(request)
         for _ in range(_ATTEMPTS):
             made = _try_backup(request, now, lock, scratch, progress)
             if made is not None:
@@ -114,15 +123,25 @@ def create_backup(
                 "or the cleanup has ended"
             )
         manifest, copied = made
-        manifests = list_manifests(request.target)
+        manifests, unreadable = list_readable_manifests(request.target)
+        irreplaceable = find_irreplaceable(manifests)
         expired: set[str] = set()
         pruned = PruneReport((), 0, 0)
-        if manifest.is_complete and (request.keep or request.drop_before_erasure):
+        if manifest.is_complete and not unreadable and (request.keep or request.drop_before_erasure):
             expired.update(choose_expired(manifests, request.keep) if request.keep else ())
             expired.update(find_before_erasure(manifests) if request.drop_before_erasure else ())
+            expired.difference_update(irreplaceable)
             pruned = remove_backups(request.target, sorted(expired), lock, scratch)
         before_erasure = tuple(each for each in find_before_erasure(manifests) if each not in expired)
-    return BackupReport(manifest, copied.number, copied.size_bytes, pruned, before_erasure)
+    return BackupReport(
+        manifest,
+        copied.number,
+        copied.size_bytes,
+        pruned,
+        before_erasure,
+        irreplaceable=tuple(irreplaceable),
+        unreadable=tuple(unreadable),
+    )
 
 
 def _try_backup(
@@ -181,7 +200,7 @@ def _read_pointers(lake: Lake) -> tuple[list[Pointer], tuple[str, ...], dict[str
 
 def _is_kept(name: str) -> bool:
     """Return whether a pointer is part of a backup; not unfinished trainings, whose checkpoints are replaced all the time."""
-    transient = (catalogue.CLEANUP_MARKS, catalogue.ERASURE_INDEX, catalogue.UNFINISHED_RESTORE)
+    transient = (catalogue.CLEANUP_MARKS, catalogue.ERASURE_INDEX, catalogue.UNFINISHED_RESTORE, catalogue.RESTORED)
     return name not in transient and catalogue.UNFINISHED_TRAINING.parts(name) is None
 
 
@@ -264,6 +283,20 @@ def _require_newest(target: Store, now: datetime) -> None:
         raise LakeError(
             f"{target.url} has the backup {newest}, and the clock says {name}; set the clock, or move {BACKUPS_PREFIX}{newest} "
             "away if its time is wrong"
+        )
+
+
+def _require_own_lake(request: BackupRequest) -> None:
+    """Raise `LakeError` if the lake is not whole yet, or not the one of the backups: its disk may not be mounted."""
+    lake, present = request.lake, set(request.lake.list_pointers(""))
+    if catalogue.UNFINISHED_RESTORE in present:
+        raise LakeError(f"{lake.url} has an unfinished restore; run `habla-ml restore` again, then the backup")
+    saved = next((each for each in reversed(list_readable_manifests(request.target)[0]) if each.is_complete), None)
+    lasting = frozenset[str]() if saved is None else list_lasting(saved.pointers)
+    if saved is not None and lasting and present.isdisjoint(lasting):
+        raise LakeError(
+            f"{lake.url} has none of the {len(lasting)} days and models in the backup {saved.name}; mount its disk, correct "
+            "lake.url, or choose another folder for the backups of a new lake"
         )
 
 

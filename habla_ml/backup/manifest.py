@@ -27,6 +27,10 @@ _BATCH_BYTES: Final = ID_BYTES << 15
 _NAME_FORMAT: Final = "%Y-%m-%dT%H-%M-%SZ"
 
 
+class DamagedManifestError(LakeError):
+    """A manifest has other bytes than were written, or another version of habla_ml wrote it."""
+
+
 class BackupManifest(BaseModel):
     """One backup of a lake."""
 
@@ -91,16 +95,31 @@ def list_manifests(store: Store) -> list[BackupManifest]:
     return [read_manifest(store, key) for key in list_manifest_keys(store).values()]
 
 
+def list_readable_manifests(store: Store) -> tuple[list[BackupManifest], list[str]]:
+    """Return the backups whose manifest can be read, the oldest first, and what is wrong with the other manifests."""
+    manifests, faults = list[BackupManifest](), list[str]()
+    for key in list_manifest_keys(store).values():
+        try:
+            manifests.append(read_manifest(store, key))
+        except DamagedManifestError as error:
+            faults.append(str(error))
+    return manifests, faults
+
+
 def read_manifest(store: Store, key: str) -> BackupManifest:
-    """Read a manifest; raise `LakeError` if it is damaged or of another version."""
+    """Read a manifest; raise `DamagedManifestError` if it is damaged or of another version."""
     data = store.read(key)
     if hashlib.sha256(data).hexdigest() not in key:
-        raise LakeError(f"{key} in {store.url} is damaged: its bytes have another sha256; use another backup")
+        raise DamagedManifestError(
+            f"{key} in {store.url} is damaged: its bytes have another sha256; use another backup"
+        )
     try:
         return BackupManifest.model_validate_json(data)
     except ValidationError as error:
         fault = error.errors()[0]["msg"]
-        raise LakeError(f"{key} in {store.url} is of another version of habla_ml ({fault}); use a newer one") from None
+        raise DamagedManifestError(
+            f"{key} in {store.url} is of another version of habla_ml ({fault}); use a newer one"
+        ) from None
 
 
 def find_backup(store: Store, name: str | None) -> BackupManifest:

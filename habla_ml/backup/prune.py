@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from habla_ml.backup.lock import BackupLock
 from habla_ml.backup.manifest import (
@@ -18,8 +19,11 @@ from habla_ml.backup.manifest import (
     read_ids,
 )
 from habla_ml.integrity.object_index import IndexedObject
-from habla_ml.lake import Store
+from habla_ml.lake import Store, catalogue
 from habla_ml.lake.lake import make_object_key
+
+_LASTING_FAMILIES: Final = (catalogue.RECORDINGS, catalogue.ANNOTATIONS, catalogue.PLAN, catalogue.CHECKPOINT)
+_LASTING_NAMES: Final = frozenset({catalogue.SPLIT_LEDGER, catalogue.TOMBSTONES})
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,18 @@ def choose_expired(manifests: Sequence[BackupManifest], keep: int) -> list[str]:
 def find_before_erasure(manifests: Sequence[BackupManifest]) -> list[str]:
     """Return the names of the backups with other tombstones than the newest one: they can hold an erased voice."""
     return [each.name for each in manifests[:-1] if each.tombstones != manifests[-1].tombstones] if manifests else []
+
+
+def list_lasting(names: Iterable[str]) -> frozenset[str]:
+    """Return those of the pointers that never leave a lake: days, corrections, models, the ledger and the tombstones."""
+    families = _LASTING_FAMILIES
+    return frozenset(each for each in names if each in _LASTING_NAMES or any(family.parts(each) for family in families))
+
+
+def find_irreplaceable(manifests: Sequence[BackupManifest]) -> list[str]:
+    """Return the names of the backups with a lasting pointer that the newest one lacks: it is not in the lake any more."""
+    present = manifests[-1].pointers.keys() if manifests else frozenset[str]()
+    return [each.name for each in manifests if list_lasting(each.pointers.keys() - present)]
 
 
 def remove_backups(store: Store, names: Iterable[str], lock: BackupLock, scratch: Path) -> PruneReport:

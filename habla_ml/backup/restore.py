@@ -8,7 +8,7 @@ killed can run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +17,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from habla_ml.backup.manifest import BackupManifest, check_ids, find_backup, list_manifests, read_ids
+from habla_ml.backup.manifest import BackupManifest, check_ids, find_backup, list_readable_manifests, read_ids
 from habla_ml.consent.admission import load_consents
-from habla_ml.consent.tombstones import read_tombstones
-from habla_ml.erasure.contributor_data import find_withdrawn_days
+from habla_ml.consent.register import Contributor
+from habla_ml.consent.tombstones import add_tombstones, read_tombstones
+from habla_ml.erasure.contributor_data import find_contributor_data, find_withdrawn_days
 from habla_ml.erasure.erase import reapply_tombstones
 from habla_ml.errors import InputError
+from habla_ml.inbox.database import open_existing_database
+from habla_ml.inbox.erased_clips import list_erased_segments
 from habla_ml.integrity.copy_object import copy_object, remove_unless_whole
 from habla_ml.lake import Lake, Store, catalogue
 from habla_ml.scratch import make_scratch_folder
 from habla_ml.settings import Settings
 
 _PENDING_COPIES: Final = 64
+_ERASED_UPLOADS: Final = "habla_ml.erased_uploads"
+"""In place of a pseudonym."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class RestoreReport:
     deleted_objects: int
     withdrawn: Mapping[str, tuple[str, ...]]
     """Contributor with a withdrawn consent → days of the restored lake that have the voice; to be erased."""
+    unreadable: tuple[str, ...]
+    """What is wrong with manifests of other backups, one sentence each. Erasures that only they have are not applied."""
 
 
 def restore_backup(
@@ -75,7 +82,8 @@ def restore_backup(
     consents = load_consents(settings, now)
     register, today = consents.register, consents.today  # read now: an unreadable register must not stop it at the end
     _mark_unfinished(lake, manifest, request.backups.url)
-    tombstones = _find_newest_tombstones(request.backups) or manifest.tombstones
+    others, unreadable = list_readable_manifests(request.backups)
+    tombstones = _find_newest_tombstones(others) or manifest.tombstones
     with make_scratch_folder(settings.work_folder, "restore") as scratch:
         check_ids(request.backups, manifest, scratch)
         _copy_objects(request, manifest, scratch, progress)
@@ -87,13 +95,16 @@ def restore_backup(
         if lake.read_pointer(name) is None:
             lake.move_pointer(name, value, None)
     progress(f"{len(pointers):,} pointers written")
+    _add_erased_uploads(lake, settings)
     is_erased_again = tombstones != manifest.tombstones or not read_tombstones(lake).are_applied
     moved, deleted = 0, 0
     if is_erased_again:
         progress("an erasure had not ended before this backup; it is applied to the restored lake")
         moved, deleted = reapply_tombstones(lake, settings, now)
+    _request_inbox_comparison(lake, manifest)
     lake.delete_pointer(catalogue.UNFINISHED_RESTORE)
-    return RestoreReport(manifest, is_erased_again, moved, deleted, find_withdrawn_days(lake, register, today))
+    withdrawn = find_withdrawn_days(lake, register, today)
+    return RestoreReport(manifest, is_erased_again, moved, deleted, withdrawn, tuple(unreadable))
 
 
 def _mark_unfinished(lake: Lake, manifest: BackupManifest, backups: str) -> None:
@@ -115,10 +126,25 @@ def _mark_unfinished(lake: Lake, manifest: BackupManifest, backups: str) -> None
     lake.move_pointer(catalogue.UNFINISHED_RESTORE, {"backup": manifest.name, "from": backups}, None)
 
 
-def _find_newest_tombstones(backups: Store) -> str | None:
+def _find_newest_tombstones(manifests: Sequence[BackupManifest]) -> str | None:
     """Return the tombstones of the newest backup that has any; tombstones only grow."""
-    found = (each.tombstones for each in reversed(list_manifests(backups)))
-    return next((each for each in found if each is not None), None)
+    return next((each.tombstones for each in reversed(manifests) if each.tombstones is not None), None)
+
+
+def _add_erased_uploads(lake: Lake, settings: Settings) -> None:
+    """Write tombstones for the clips that the service erased after the last backup, whoever has consented again since."""
+    with open_existing_database(settings) as database:
+        erased = frozenset[str]() if database is None else list_erased_segments(database)
+    lost = erased - read_tombstones(lake).segments
+    if lost:
+        data = find_contributor_data(lake, Contributor(contributor=_ERASED_UPLOADS, segments=tuple(sorted(lost))))
+        add_tombstones(lake, lost | data.segments, data.sounds, data.streams)
+
+
+def _request_inbox_comparison(lake: Lake, manifest: BackupManifest) -> None:
+    """Let the pipeline read again what the service received and the restored lake lacks (`annotation.restored_inbox`)."""
+    seen = lake.read_pointer(catalogue.RESTORED)
+    lake.move_pointer(catalogue.RESTORED, {"backup": manifest.name, "at": manifest.created_at.isoformat()}, seen)
 
 
 def _copy_objects(

@@ -17,7 +17,7 @@ from habla_ml.settings import StoreSettings
 from habla_ml.settings.yaml_files import format_validation_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from habla_ml.backup.create import BackupReport
     from habla_ml.backup.manifest import BackupManifest
@@ -82,7 +82,7 @@ def create_backup_command(
     )
     report = create_backup(request, datetime.now(UTC), print_progress)
     _print_backup(report, target)
-    if not report.manifest.is_complete:
+    if report.unreadable or not report.manifest.is_complete:
         raise typer.Exit(1)
 
 
@@ -95,18 +95,21 @@ def list_backups_command(
     profile: Profile = None,
 ) -> None:
     """List the backups in a folder or a bucket, the oldest first."""
-    from habla_ml.backup.manifest import list_manifests
+    from habla_ml.backup.manifest import list_readable_manifests
 
-    manifests = list_manifests(_open_backups(open_deployment(profile), target, endpoint_url, region))
+    backups = _open_backups(open_deployment(profile), target, endpoint_url, region)
+    manifests, unreadable = list_readable_manifests(backups)
+    for each in unreadable:
+        error_terminal.print(f"unreadable {each}", style="red")
     if as_json:
         listed = [each.model_dump(mode="json", exclude={"pointers"}) for each in manifests]
         print_json(listed)
         return
-    for each in manifests:
-        print_line(_describe(each))
-        for fault in each.faults:
+    for manifest in manifests:
+        print_line(_describe(manifest))
+        for fault in manifest.faults:
             print_labelled("fault", fault)
-    if not manifests:
+    if not manifests and not unreadable:
         print_line(f"no backup in {target}")
 
 
@@ -145,6 +148,9 @@ def restore_command(
         print_labelled(
             "left to you:", f"{contributor} withdrew after this backup; run `{command}` on the restored lake"
         )
+    _print_unreadable(
+        report.unreadable, "an erasure that only they have is not applied; erase again whom you erased since"
+    )
     for fault in report.manifest.faults:
         print_labelled("fault", fault)
     print_line(f"set lake.url to {lake.url}, then run `{settings.command('fsck')}` and `{settings.command('status')}`")
@@ -226,12 +232,26 @@ def _print_backup(report: BackupReport, target: str) -> None:
             f"removed {len(report.pruned.backups)} old backups and {report.pruned.objects:,} objects, "
             f"{report.pruned.size_bytes / 1e6:,.1f} MB"
         )
+    _print_unreadable(report.unreadable, "no old backup was removed; move the folder of each away")
+    if report.irreplaceable:
+        print_labelled(
+            "left to you:",
+            f"{len(report.irreplaceable)} backups have days or models that the lake has lost, and stay; the newest is "
+            f"{report.irreplaceable[-1]}. `habla-ml restore` shows what they have; remove the folder of one that you do not need",
+        )
     if report.before_erasure:
         print_labelled(
             "left to you:",
             f"{len(report.before_erasure)} backups are from before the last erasure and can have the erased voice; "
             f"`habla-ml backup {target} --drop-erased` removes them, and --keep does so in time",
         )
+
+
+def _print_unreadable(faults: Sequence[str], consequence: str) -> None:
+    for each in faults:
+        print_labelled("unreadable", each, "red")
+    if faults:
+        print_labelled("left to you:", f"{len(faults)} backups cannot be read: {consequence}")
 
 
 def _describe(manifest: BackupManifest) -> str:

@@ -45,6 +45,13 @@ def erase_clips(database: Database, store: Store, clip_ids: Collection[str], now
     return erased
 
 
+def list_erased_segments(database: Database) -> frozenset[str]:
+    """Return the segments that the erased clips had become."""
+    query = select(CLIPS.c.segment_id).where(CLIPS.c.erased_at.is_not(None), CLIPS.c.segment_id.is_not(None))
+    with database.read() as connection:
+        return frozenset(connection.scalars(query))
+
+
 def _erase_rows(connection: Connection, ids: Sequence[str], present: Sequence[str], now: datetime) -> int:
     """Erase the rows of the clips `present`, and the texts on all of `ids`; return how many clips were not erased before."""
     rows_left = update(CLIPS).where(CLIPS.c.clip_id.in_(present), CLIPS.c.erased_at.is_(None))

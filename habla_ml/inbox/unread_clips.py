@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
 
+from habla_ml.inbox.clips import format_hour
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS
 from habla_ml.inbox.waiting import list_distinct, requeue_waiting, update_each
+
+_MOST_CLOCK_LEAD: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,19 @@ def find_unread_hours(database: Database) -> list[UnreadHour]:
         return [UnreadHour(*row) for row in connection.execute(query)]
 
 
+def date_future_clips(database: Database, now: datetime) -> int:
+    """Let the unread clips count as received now that a clock which was ahead dated over an hour later; return how many.
+
+    Otherwise they would wait until the clock of the pipeline is there.
+    """
+    is_future = CLIPS.c.hour > format_hour(now + _MOST_CLOCK_LEAD)
+    query = update(CLIPS).where(is_unread_clip(), is_future).values(received_at=now, hour=format_hour(now))
+    with database.read() as connection:
+        if connection.scalar(select(CLIPS.c.clip_id).where(is_unread_clip(), is_future).limit(1)) is None:
+            return 0
+    return database.change(lambda connection: connection.execute(query).rowcount)
+
+
 def read_unread_clips(database: Database, hour: str) -> list[UnreadClip]:
     """Return the clips of an hour that can be read now, by id."""
     columns = [CLIPS.c[name] for name in UnreadClip.__dataclass_fields__]
@@ -136,6 +152,19 @@ def requeue_set_aside_clips(database: Database, hour: str) -> int:
     return database.change(lambda connection: connection.execute(query).rowcount)
 
 
+def read_ingested_clips(database: Database, day: str) -> dict[str, str]:
+    """Return clip → segment for the clips that were noted as segments of a day of recording."""
+    query = select(CLIPS.c.clip_id, CLIPS.c.segment_id).where(CLIPS.c.day == day, CLIPS.c.erased_at.is_(None))
+    with database.read() as connection:
+        return {row.clip_id: row.segment_id for row in connection.execute(query)}
+
+
+def requeue_lost_clips(database: Database, clip_ids: Collection[str]) -> int:
+    """Make ingested clips readable whose segments the lake does not have any more; return how many."""
+    _update_each(database, {"segment_id": bindparam("new"), "day": None}, dict.fromkeys(clip_ids))
+    return len(clip_ids)
+
+
 def read_hour(database: Database, hour: str) -> ReceivedHour:
     """Return the clips of an hour by state."""
     columns = [CLIPS.c[name] for name in ("clip_id", "segment_id", "set_aside", "awaited_consents")]
@@ -170,7 +199,7 @@ def list_upload_days(database: Database) -> list[str]:
     return list_distinct(database, CLIPS.c.day)
 
 
-def _update_each(database: Database, values: Mapping[str, Any], by_clip: Mapping[str, str]) -> None:
+def _update_each(database: Database, values: Mapping[str, Any], by_clip: Mapping[str, str | None]) -> None:
     query = update(CLIPS).where(CLIPS.c.clip_id == bindparam("clip"), CLIPS.c.erased_at.is_(None)).values(dict(values))
     rows = [{"clip": clip_id, "new": new} for clip_id, new in sorted(by_clip.items())]
     update_each(database, query, rows)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, select, update
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS, HAND_OUTS
@@ -47,6 +47,8 @@ class UnreadDataPoint:
     contributor: str | None
     clip_device_id: str
     session: str
+    recorded_at: datetime | None
+    """Of the clip, as the device said."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -97,6 +99,7 @@ def read_data_points(database: Database, day: str) -> list[UnreadDataPoint]:
         *(points[name] for name in ("device_id", "data_point_id", "text", "status", "reason", "corrected_at")),
         *(points[name] for name in ("received_at", "language", "model_version", "seen_text")),
         *(clips.segment_id, clips.contributor, clips.device_id.label("clip_device_id"), clips.session),
+        clips.recorded_at,
     ]
     query = _select_data_points(select(*columns)).where(clips.day == day).order_by(*DATA_POINTS.primary_key)
     with database.read() as connection:
@@ -173,6 +176,16 @@ def close_answers(database: Database, answer_ids: Collection[str], **values: Any
 def requeue_waiting_answers(database: Database, is_unchanged: Callable[[str], bool]) -> int:
     """Make waiting answers readable where the consents have changed; see `requeue_waiting`."""
     return requeue_waiting(database, ANSWERS, ANSWERS.c.collected_at.is_(None), is_unchanged)
+
+
+def requeue_collected_texts(database: Database, since: datetime) -> int:
+    """Make the data points and answers readable that were collected since this time; return how many."""
+
+    def requeue(connection: Connection) -> int:
+        queries = (update(each).where(each.c.collected_at >= since) for each in (DATA_POINTS, ANSWERS))
+        return sum(connection.execute(each.values(collected_at=None)).rowcount for each in queries)
+
+    return database.change(requeue)
 
 
 def list_answered_days(database: Database) -> list[str]:

@@ -214,6 +214,11 @@ POINTER_KINDS: Final = (
     PointerKind(
         catalogue.UNFINISHED_RESTORE, "the state of a restore", "run the same `habla-ml restore` again; it continues"
     ),
+    PointerKind(
+        catalogue.RESTORED,
+        "the note that this lake was restored",
+        f"{_NOTHING_BRINGS_BACK}; clips that the service received since the backup are not read again",
+    ),
 )
 """Special kinds precede the general ones: `models/v1/plan` is no export."""
 

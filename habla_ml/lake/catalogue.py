@@ -118,6 +118,8 @@ CLEANUP_MARKS: Final = "cleanup/marks"
 """When each superseded object was first found."""
 UNFINISHED_RESTORE: Final = "restore/unfinished"
 """The backup that is being restored into this lake; deleted at the end."""
+RESTORED: Final = "restore/inbox"
+"""The backup that this lake was restored from; deleted once what the service received was compared with the lake."""
 
 
 def get_area(name: str) -> str:

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from habla_ml.definitions import build_definitions
+from habla_ml.lake import catalogue
 from habla_ml_tests.defs.conftest import DagsterDeployment
 from habla_ml_tests.service.test_batches_api import make_item, send
 from habla_ml_tests.service.test_clips_api import Phone
@@ -79,6 +80,19 @@ def test_a_clip_that_was_set_aside_is_read_again_on_request_only(deployed: Dagst
     assert job.execute_in_process(instance=deployed.instance, partition_key=HOUR, run_config=config).success
     assert deployed.metadata("uploaded_clips", HOUR)["segments"] == 1
     assert inbox.read_clip(clip_id)["set_aside"] is None
+
+
+def test_a_restored_lake_gets_what_the_service_received_since(deployed: DagsterDeployment, received: Inbox) -> None:
+    assert deployed.run("ingest_uploads", HOUR).success
+    assert deployed.evaluate("new_uploads").partitions == []
+    lake = received.workspace.lake
+    lake.delete_pointer(catalogue.RECORDINGS.name(DAY))
+    lake.move_pointer(catalogue.RESTORED, {"backup": "2026-03-01T03-00-00Z", "at": "2026-03-01T03:00:00+00:00"}, None)
+    found = deployed.evaluate("new_uploads")
+    assert found.partitions == [HOUR]
+    assert "the lake was restored from 2026-03-01T03-00-00Z: 2 clips and 0 texts are read again" in found.report
+    assert deployed.run("ingest_uploads", HOUR).success
+    assert deployed.metadata("raw_recordings", DAY)["segments"] == 2
 
 
 def test_without_a_service_nothing_is_requested_and_no_database_is_made(deployed: DagsterDeployment) -> None:

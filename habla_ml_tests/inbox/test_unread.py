@@ -10,7 +10,7 @@ from sqlalchemy import event, insert, text, update
 
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import ANSWERS, CLIPS, DATA_POINTS
-from habla_ml.inbox.unread_clips import count_clips, find_unread_hours, list_upload_days
+from habla_ml.inbox.unread_clips import count_clips, date_future_clips, find_unread_hours, list_upload_days
 from habla_ml.inbox.unread_texts import count_data_points, find_days_with_answers, find_days_with_data_points
 from habla_ml_tests.testing.habla_sessions import NOW
 from habla_ml_tests.testing.received_clips import DAY, RECEIVED, Inbox, make_clip_id, make_inbox
@@ -107,3 +107,18 @@ def test_a_look_costs_what_is_unread(
     else:
         assert measure(inbox.database, look) >= before
     assert measure(inbox.database, look) <= before + 100
+
+
+def test_clips_that_a_clock_ahead_has_dated_can_be_read_now(tmp_path: Path, service_section: dict[str, str]) -> None:
+    inbox = make_inbox(tmp_path, service=service_section)
+    now = RECEIVED + timedelta(minutes=5)
+    inbox.receive(1)
+    inbox.receive(2, received_at=now + timedelta(minutes=55))  # machines differ a little
+    future = inbox.receive(3, received_at=now + timedelta(days=900), recorded_at=None)
+    assert date_future_clips(inbox.database, now) == 1
+    hours = {each.hour: each.clips for each in find_unread_hours(inbox.database)}
+    assert hours == {"2026-03-02T10": 2, "2026-03-02T11": 1}
+    assert inbox.read_clip(future)["received_at"] == now
+    assert date_future_clips(inbox.database, now) == 0
+    assert inbox.ingest(now=now).segments == 2
+    assert len(inbox.read_segments(DAY)) == 2

@@ -9,7 +9,7 @@ alerts/{}/{} annotations/{} bases/{}/{} bundles/{} cleanup/marks consent/tombsto
 corpus/{} erasure/index fingerprints/{} first_stages/{}/checkpoint hub_datasets/{} hub_starts/{}/checkpoint
 hypotheses/{}/{} label_studio/{}/pulled label_studio/{}/pushed models/{}/checkpoint models/{}/override
 models/{}/plan models/{}/report models/{}/sealed models/{}/{} monitoring/{}/quality quality/good quality/hours
-recordings/{} restore/unfinished review/latest speed/{} spending/{}/{} splits/dropped_copies splits/latest
+recordings/{} restore/inbox restore/unfinished review/latest speed/{} spending/{}/{} splits/dropped_copies splits/latest
 splits/ledger tables/{} test_sets/{} trainings/{}
 """
 

@@ -27,7 +27,7 @@ from habla_ml.evaluation.comparison.records import Provenance
 from habla_ml.evaluation.metrics.inputs import DecodedModel
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.evaluation.report import ReportContent, write_report
-from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.lake import DirectoryStore, Lake, catalogue
 from habla_ml.recordings.ingest import ingest_day
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml.settings import EvaluationSettings
@@ -291,6 +291,6 @@ def at(text: str) -> datetime:
 
 
 def read_pointers(lake: Lake) -> dict[str, dict]:
-    """Return the values of all pointers."""
-    found = {name: lake.read_pointer(name) for name in lake.list_pointers("")}
+    """Return the values of all pointers but the note of a restore."""
+    found = {name: lake.read_pointer(name) for name in lake.list_pointers("") if name != catalogue.RESTORED}
     return {name: dict(pointer.value) for name, pointer in found.items() if pointer is not None}

@@ -58,7 +58,7 @@ def make_small_lake(root: Path, store: Store) -> SmallLake:
 
 
 def read_lake(lake: Lake) -> tuple[dict[str, dict], dict[str, bytes]]:
-    """Return the values of all pointers, and all objects that they lead to."""
-    found = {name: lake.read_pointer(name) for name in lake.list_pointers("")}
+    """Return the values of all pointers but the note of a restore, and all objects that they lead to."""
+    found = {name: lake.read_pointer(name) for name in lake.list_pointers("") if name != catalogue.RESTORED}
     pointers = {name: dict(each.value) for name, each in found.items() if each is not None}
     return pointers, {each: lake.get_bytes(each) for each in lake.find_reachable(set(lake.list_object_ids()))}

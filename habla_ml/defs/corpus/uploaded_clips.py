@@ -92,12 +92,16 @@ def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
         job_name=INGEST_UPLOADS,
         minimum_interval_seconds=settings.automation.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Requests hours with received clips that are not in the lake. Costs what is unread.",
+        description=(
+            "Requests hours with received clips that are not in the lake. Costs what is unread, and once after a restore a "
+            "comparison of what was received with the lake."
+        ),
     )
-    def new_uploads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def new_uploads(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SensorResult:
+        from habla_ml.annotation.restored_inbox import requeue_lost_inputs
         from habla_ml.consent.admission import load_consents
         from habla_ml.inbox.database import open_existing_database
-        from habla_ml.inbox.unread_clips import find_unread_hours, requeue_waiting_clips
+        from habla_ml.inbox.unread_clips import date_future_clips, find_unread_hours, requeue_waiting_clips
         from habla_ml.lake import compute_digest
 
         messages: list[str] = []
@@ -107,8 +111,12 @@ def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
                 if database is None:
                     messages.append(_NOT_STARTED)
                     return
+                with isolate("restored lake", errors):
+                    messages.extend(filter(None, [requeue_lost_inputs(lake.lake(), database)]))
                 with isolate("consents", errors):
                     requeue_waiting_clips(database, load_consents(settings, datetime.now(UTC)).unchanged_since)
+                if ahead := date_future_clips(database, datetime.now(UTC)):
+                    messages.append(f"{ahead} clips were received by a clock that was ahead, and count as received now")
                 for each in find_unread_hours(database)[:_MOST_HOURS]:
                     state = [each.hour, each.clips, each.newest_at.isoformat()]
                     yield ChangedPartition(each.hour, compute_digest(state))
