@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from habla_ml.annotation.source import SourceContext
 from habla_ml.annotation.sources import SOURCES
+from habla_ml.annotation.sources.habla import list_segments_in_folder
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor
 from habla_ml.consent.tombstones import (
@@ -50,7 +51,6 @@ from habla_ml.erasure.unfinished_trainings import discard_affected_trainings
 from habla_ml.errors import ServiceError
 from habla_ml.lake import Lake, catalogue
 from habla_ml.names import canonical_name
-from habla_ml.recordings.metadata import read_folder_segments
 from habla_ml.settings import Settings
 
 
@@ -104,7 +104,7 @@ def plan_erasure(
     Plans that are erased together share an `index`, so that each table is read once.
     """
     index = load_index(lake) if index is None else index
-    folder = read_folder_segments(settings.recordings.folder, settings, now)
+    folder = list_segments_in_folder(SourceContext(lake, settings, now))
     data = find_contributor_data(lake, contributor, folder, read_unread_answers(settings), index)
     clips = find_received_clips(settings, contributor, data.segments)
     # A clip that is no segment yet can be on its way into the lake.

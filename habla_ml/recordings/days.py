@@ -82,6 +82,12 @@ def find_metadata_id(pointers: PointerReader, day: str) -> str | None:
     return None if pointer is None else pointer.value["facts"]
 
 
+def has_habla_sessions(lake: Lake) -> bool:
+    """Return whether a session of Habla's folder, or a correction there, ever came into the lake."""
+    families = (catalogue.RECORDINGS, catalogue.ANNOTATIONS)
+    return any(each.value["inputs"] for family in families for each in family.read(lake).list_pointers())
+
+
 def same_fingerprint(first: str | None, second: str) -> bool:
     """Return whether two input signatures are of the same files, whatever the stat signature of the folder."""
     return first is not None and first.partition(" ")[0] == second.partition(" ")[0]

@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.erasure.contributor_data import find_withdrawn_days
-from habla_ml.erasure.erase import ErasureReport, erase, plan_erasure
+from habla_ml.erasure.erase import ErasureReport, erase, erase_withdrawn, plan_erasure
+from habla_ml.errors import InputUnavailableError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, get_clip_id
 from habla_ml.inbox.consents import find_standing_consent, list_awaiting_erasure, withdraw_consents
 from habla_ml.inbox.schema import DATA_POINTS, METADATA
@@ -91,6 +92,33 @@ def test_a_segment_whose_speaker_a_person_named_is_erased_whether_the_log_has_th
     assert [each["number"] for each in inbox.read_segments()] == [3]
     assert [each.text for each in inbox.collect()] == ["Otra voz."]
     assert b"secreto" not in read_database(inbox)
+
+
+def test_a_deployment_without_habla_erases_who_withdraws(inbox: Inbox) -> None:
+    inbox.workspace.recordings.rmdir()
+    give_consent(inbox.database, "c-1")
+    inbox.receive(1)
+    inbox.ingest()
+    with inbox.database.write() as connection:
+        withdraw_consents(connection, "c-1", LATER)
+    workspace = inbox.workspace
+    count, report = erase_withdrawn(workspace.lake, workspace.settings, LATER)
+    assert (count, report.segments if report else 0, list_files(inbox)) == (1, 1, [])
+    assert inbox.read_segments() == []
+
+
+def test_an_erasure_waits_for_the_folder_of_habla_whose_sessions_the_lake_has(inbox: Inbox) -> None:
+    workspace = inbox.workspace
+    set_age(write_session(workspace.recordings, SESSION, 1), 24)
+    ingest_into(workspace, DAY)
+    workspace.recordings.rename(workspace.root / "unmounted")
+    give_consent(inbox.database, "c-1")
+    with inbox.database.write() as connection:
+        withdraw_consents(connection, "c-1", LATER)
+    with pytest.raises(InputUnavailableError, match="cannot be listed"):
+        erase_withdrawn(workspace.lake, workspace.settings, LATER)
+    (workspace.root / "unmounted").rename(workspace.recordings)
+    assert erase_withdrawn(workspace.lake, workspace.settings, LATER)[0] == 1
 
 
 def test_an_erasure_on_command_withdraws_the_consent_so_that_nothing_new_is_stored(inbox: Inbox) -> None:

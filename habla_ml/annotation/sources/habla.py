@@ -25,7 +25,9 @@ from habla_ml.consent.admission import Consents, load_consents, requeue_newly_co
 from habla_ml.errors import InputError, IsolatedError, isolate
 from habla_ml.lake import Lake, catalogue, compute_digest
 from habla_ml.recordings.day_range import is_day_inside
+from habla_ml.recordings.days import has_habla_sessions
 from habla_ml.recordings.metadata import (
+    FolderSegment,
     JsonEntry,
     SegmentHint,
     SessionHints,
@@ -126,9 +128,19 @@ def collect(context: SourceContext, day: str) -> None:
     append_events(lake, day, events, changed, problems.list_problems(), withheld, consents.signature)
 
 
+def list_segments_in_folder(context: SourceContext) -> Iterable[FolderSegment]:
+    """Return the segments in Habla's folder; none in a deployment that never had one, such as for an app.
+
+    Raises `InputUnavailableError` while the folder of a deployment with sessions of Habla cannot be listed.
+    """
+    if context.settings.recordings.folder_problem and not has_habla_sessions(context.lake):
+        return ()
+    return read_folder_segments(context.settings.recordings.folder, context.settings, context.now)
+
+
 def forget(context: SourceContext, segment_ids: Collection[str]) -> ForgetReport:
     """Name the sessions in Habla's folder that hold these segments; only Habla deletes them."""
-    found = read_folder_segments(context.settings.recordings.folder, context.settings, context.now)
+    found = list_segments_in_folder(context)
     held = sorted({each.session_id for each in found if each.segment_id in segment_ids})
     if not held:
         return ForgetReport()
