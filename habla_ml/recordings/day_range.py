@@ -46,6 +46,12 @@ def is_day_inside(day: str, settings: Settings, now: datetime) -> bool:
     return settings.recordings.first_day <= day <= _today(settings, now)
 
 
+def is_credible_time(moment: datetime, received_at: datetime, settings: Settings) -> bool:
+    """Return whether the clock of a device can be believed: not after the receipt, nor before `recordings.first_day`."""
+    local_day = moment.astimezone(settings.zone).strftime("%Y-%m-%d")
+    return moment <= received_at and local_day >= settings.recordings.first_day
+
+
 def _today(settings: Settings, now: datetime) -> str:
     return _find_local_day(now, settings.zone)
 

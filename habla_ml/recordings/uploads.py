@@ -29,6 +29,7 @@ from habla_ml.inbox.database import Database
 from habla_ml.inbox.erased_clips import erase_clips
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
 from habla_ml.lake import Lake, Store
+from habla_ml.recordings.day_range import is_credible_time
 from habla_ml.recordings.day_reader import SegmentOrigin, build_segment
 from habla_ml.recordings.days import publish_day
 from habla_ml.recordings.metadata import SegmentHint
@@ -106,10 +107,8 @@ class _DatedClip:
         """Return the clip with the day of its recording, or of its receipt where its date cannot be believed."""
         session_id = get_upload_session_id(clip.device_id, clip.session)
         recorded_at = clip.recorded_at
-        if recorded_at is not None and recorded_at <= clip.received_at:
-            day = _find_local_day(recorded_at, settings)
-            if day >= settings.recordings.first_day:
-                return cls(clip, day, recorded_at, session_id)
+        if recorded_at is not None and is_credible_time(recorded_at, clip.received_at, settings):
+            return cls(clip, _find_local_day(recorded_at, settings), recorded_at, session_id)
         return cls(clip, _find_local_day(clip.received_at, settings), None, session_id)
 
     @property

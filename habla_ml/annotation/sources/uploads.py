@@ -1,8 +1,9 @@
 """The corrections that devices send with their clips (data points), from the service's database.
 
 A data point is read once its clip is a segment. Its text is kept as typed; the person is the contributor of the clip,
-by pseudonym. A correction cannot be made after its receipt: a later time is from a wrong clock, and the time of receipt
-is used. A data point in another language than the recogniser's is set aside, and one on an erased clip is deleted.
+by pseudonym. A correction cannot be made after its receipt, nor before the recording or `recordings.first_day`: such a
+time is from a wrong clock, and the time of receipt is used, so that the newest correction counts. A data point in
+another language than the recogniser's is set aside, and one on an erased clip is deleted.
 
 The modules of the database are imported inside functions, so that the registry of sources loads quickly.
 """
@@ -16,10 +17,12 @@ from habla_ml.annotation.events import AnnotationEvent, AnswerStatus
 from habla_ml.annotation.inbox_texts import SENSOR, append_admitted_events, describe_days
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext
 from habla_ml.consent.admission import load_consents
+from habla_ml.recordings.day_range import is_credible_time
 from habla_ml.recordings.upload_names import get_upload_session_id
 
 if TYPE_CHECKING:
     from habla_ml.inbox.unread_texts import UnreadDataPoint
+    from habla_ml.settings import Settings
 
 UPLOADS: Final = "uploads"
 """Name of the source, in its events too."""
@@ -59,7 +62,7 @@ def collect(context: SourceContext, day: str) -> None:
         problems = {each.key: _find_problem(each, context.settings.evaluation.language) for each in found}
         usable = {each.key: each for each in found if not problems[each.key]}
         sessions = {key: get_upload_session_id(each.clip_device_id, each.session) for key, each in usable.items()}
-        events = {key: _build_event(each, sessions[key], day) for key, each in usable.items()}
+        events = {key: _build_event(each, sessions[key], day, context) for key, each in usable.items()}
         labels = {key: each.contributor for key, each in usable.items()}
         done = append_admitted_events(context, day, events, labels)
         close_data_points(database, done.appended, collected_at=context.now)
@@ -83,7 +86,17 @@ def _find_problem(point: UnreadDataPoint, language: str) -> str:
     return ""
 
 
-def _build_event(point: UnreadDataPoint, session_id: str, day: str) -> AnnotationEvent:
+def _is_credible(point: UnreadDataPoint, settings: Settings) -> bool:
+    """Return whether the time of a correction can be right; that of the recording is from the same clock."""
+    is_before_recording = (
+        point.recorded_at is not None
+        and is_credible_time(point.recorded_at, point.received_at, settings)
+        and point.corrected_at < point.recorded_at
+    )
+    return not is_before_recording and is_credible_time(point.corrected_at, point.received_at, settings)
+
+
+def _build_event(point: UnreadDataPoint, session_id: str, day: str, context: SourceContext) -> AnnotationEvent:
     return AnnotationEvent(
         segment_id=point.segment_id,
         session_id=session_id,
@@ -93,7 +106,7 @@ def _build_event(point: UnreadDataPoint, session_id: str, day: str) -> Annotatio
         reason=point.reason,
         person=point.contributor or "",
         source=UPLOADS,
-        created_at=min(point.corrected_at, point.received_at),
+        created_at=min(point.corrected_at if _is_credible(point, context.settings) else point.received_at, context.now),
         seen_text=point.seen_text,
         model_version="" if point.seen_text is None else point.model_version,
         is_blind=False,  # no review queue asked for it

@@ -106,6 +106,31 @@ def test_a_correction_from_a_clock_that_is_ahead_does_not_override_later_ones(in
     assert [each.created_at for each in inbox.collect()] == [RECEIVED, later]
 
 
+@pytest.mark.parametrize(
+    "behind", [timedelta(minutes=10), timedelta(days=800)]
+)  # before the recording, and a reset clock
+def test_a_correction_from_a_clock_that_is_behind_counts_as_made_at_its_receipt(
+    inbox: Inbox, behind: timedelta
+) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    inbox.add_data_point(1, clip=1, text="Primero.")
+    later = RECEIVED + timedelta(minutes=2)
+    inbox.add_data_point(2, clip=1, text="Después.", corrected_at=RECEIVED - behind, received_at=later)
+    assert [(each.text, each.created_at) for each in inbox.collect()] == [
+        ("Primero.", RECEIVED - timedelta(minutes=1)),
+        ("Después.", later),
+    ]
+
+
+def test_the_clock_of_the_service_dates_no_correction_after_the_present(inbox: Inbox) -> None:
+    inbox.receive(1)
+    inbox.ingest()
+    ahead = NOW + timedelta(days=900)
+    inbox.add_data_point(1, clip=1, text="Hola.", corrected_at=ahead, received_at=ahead)
+    assert [each.created_at for each in inbox.collect()] == [NOW]
+
+
 def test_another_language_or_an_unknown_status_is_set_aside_and_stops_no_other(inbox: Inbox) -> None:
     inbox.receive(1)
     inbox.ingest()
