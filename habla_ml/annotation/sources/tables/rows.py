@@ -119,13 +119,16 @@ def find_table_file(path: Path) -> Path:
 
 
 def fingerprint_table(path: Path) -> str:
-    """Return a digest of the table's size and time of change; raise `InputUnavailableError` if it does not exist."""
+    """Return a digest of the table's size and times of change; raise `InputUnavailableError` if it does not exist.
+
+    The time of its entry is among them, so that a table whose rights were corrected is read.
+    """
     try:
         found = find_table_file(path).stat()
     except OSError as error:
         fault = f"table {path} cannot be read: {error.strerror}"
         raise InputUnavailableError(f"{fault}; correct annotation.tables") from error
-    return compute_digest(["habla_ml.tables/3", found.st_size, found.st_mtime_ns])
+    return compute_digest(["habla_ml.tables/4", found.st_size, found.st_mtime_ns, found.st_ctime_ns])
 
 
 def is_audio_name(cell: str) -> bool:

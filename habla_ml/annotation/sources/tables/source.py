@@ -8,6 +8,7 @@ from typing import Final
 
 from habla_ml.annotation.source import AnnotationSource, ForgetReport, SourceChanges, SourceContext, SourceDay
 from habla_ml.annotation.sources.tables.clips import find_default_day
+from habla_ml.annotation.sources.tables.rows import fingerprint_table
 from habla_ml.annotation.sources.tables.table_import import (
     clear_skipped_rows,
     find_changed_tables,
@@ -63,10 +64,11 @@ def collect(context: SourceContext, day: str) -> None:
     if tables:
         consents.check_readable()  # a register that cannot be read is not a fault of the table
     for table in tables:
+        fingerprint = fingerprint_table(table)
         try:
             import_table(table, lake, settings, now)
         except InputError as error:
-            record_unreadable_table(table, lake, error)
+            record_unreadable_table(table, lake, error, fingerprint)
     if tables and load_day(lake, day) is None:
         publish_day(lake, day, [], settings.work_folder)
 

@@ -110,16 +110,16 @@ def load_last_import(path: Path, lake: Lake) -> TableImport | None:
     return None if pointer is None else _parse_import(lake, table_name(find_table_file(path)), pointer)
 
 
-def record_unreadable_table(path: Path, lake: Lake, why: InputError) -> None:
-    """Record that the table cannot be read in its present state. Its earlier events stay.
+def record_unreadable_table(path: Path, lake: Lake, why: InputError, fingerprint: str) -> None:
+    """Record that the table cannot be read in the state of this fingerprint. Its earlier events stay.
 
-    Raises `InputError` if the table does not exist, or `PointerMovedError` if another process imported it at the same
-    time.
+    Take the fingerprint before the table is read: a program can save it meanwhile. Raises `InputError` if the table does
+    not exist, or `PointerMovedError` if another process imported it at the same time.
     """
     pointer = lake.read_pointer(_pointer_name(path))
     before = {"days": [], "matched": 0, "clips": 0} if pointer is None else pointer.value
     problem = Skipped(table_name(find_table_file(path)), escape_name(find_table_file(path).name), str(why))
-    value = {**before, "inputs": fingerprint_table(path), "set_aside": put_skipped_inputs(lake, [problem])}
+    value = {**before, "inputs": fingerprint, "set_aside": put_skipped_inputs(lake, [problem])}
     lake.move_pointer(_pointer_name(path), value, pointer)
 
 

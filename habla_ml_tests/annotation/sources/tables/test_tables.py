@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.sources import collect_events
-from habla_ml.annotation.sources.tables.table_import import is_table_changed, load_last_import
+from habla_ml.annotation.sources.tables.table_import import import_table, is_table_changed, load_last_import
 from habla_ml.corpus.build import build_day
 from habla_ml.errors import InputError
 from habla_ml.recordings.ingest import ingest_day
@@ -331,3 +332,35 @@ def test_an_unreadable_table_stops_no_correction_and_is_reported_until_it_is_cor
     found = load_last_import(table, workspace.lake)
     assert found is not None
     assert (found.skipped_inputs, found.matched, read_texts(workspace, DAY)) == ((), 1, ["dos", "uno"])
+
+
+def test_a_table_that_a_program_saves_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "fine_tune_dataset.csv"
+    table.write_text("audio_pa")  # the first part of a copy over the network
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    write_session(workspace.recordings, A, 1)
+
+    def read_and_save(*arguments: Any) -> Any:
+        try:
+            return import_table(*arguments)
+        finally:
+            table.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola.\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["habla_ml.annotation.sources.tables.source"], "import_table", read_and_save)
+        collect_events(workspace.lake, DAY, workspace.settings, NOW)
+    assert read_texts(workspace, DAY) == []
+    collect_events(workspace.lake, DAY, workspace.settings, NOW)
+    assert read_texts(workspace, DAY) == ["Hola."]
+
+
+def test_a_table_whose_rights_were_corrected_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "fine_tune_dataset.csv"
+    table.write_text(f"audio_path,transcript\n{A}/segment_001.wav,Hola.\n")
+    workspace = make_workspace(tmp_path, annotation={"tables": [str(table)]})
+    import_table_file(workspace, table)
+    assert not is_table_changed(table, workspace.lake)
+    table.chmod(0o600)  # what a user without rights could not read before; root reads everything
+    assert is_table_changed(table, workspace.lake)
