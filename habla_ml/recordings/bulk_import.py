@@ -27,7 +27,7 @@ from habla_ml.recordings.day_range import is_day_inside
 from habla_ml.recordings.ingest import IngestedDay, ingest_day
 from habla_ml.recordings.segment_audio import EncodeFiles, encode_here, encode_on_ray
 from habla_ml.recordings.sessions import Skipped, list_folder, parse_session_day
-from habla_ml.recordings.skipped_sessions import find_skipped_sessions
+from habla_ml.recordings.skipped_sessions import find_live_sessions, find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ImportResult:
     failed: tuple[FailedDay, ...]
     unchanged_days: int
     skipped_sessions: tuple[Skipped, ...]
-    """Sessions and other entries that no day includes, such as sessions dated in the future."""
+    """Sessions that may still be recorded, and entries that no day includes, such as sessions dated in the future."""
 
     @property
     def summary(self) -> str:
@@ -117,7 +117,7 @@ def import_with_progress(
         imported=tuple(sorted(imported, key=lambda each: each.day)),
         failed=tuple(sorted(failed, key=lambda each: each.day)),
         unchanged_days=len(wanted) - len(missing) - len(unchecked),
-        skipped_sessions=tuple(find_skipped_sessions(folder, settings, now)),
+        skipped_sessions=(*find_live_sessions(folder, settings, now), *find_skipped_sessions(folder, settings, now)),
     )
 
 

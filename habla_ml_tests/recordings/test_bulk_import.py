@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -111,3 +112,18 @@ def test_a_folder_without_sessions_is_an_error(tmp_path: Path) -> None:
         import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())
     with pytest.raises(InputError, match="cannot be listed"):
         import_with_progress(tmp_path / "nowhere", workspace.settings, 1, make_silent_console())
+
+
+@pytest.mark.slow
+def test_a_crashed_session_that_was_just_copied_is_named_and_comes_in_later(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    folder = write_session(workspace.recordings, "1_20260302_090000", 2, seconds=0.2)
+    (folder / "metadata.json").unlink()
+    done = import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())
+    assert (done.imported, [each.session for each in done.skipped_sessions]) == ((), [folder.name])
+    assert "changed less than 12 h ago, so that it may still be recorded" in done.skipped_sessions[0].reason
+    assert "1 entries of the folder skipped" in done.summary
+    for each in (*folder.iterdir(), folder):
+        os.utime(each, (time.time() - 13 * 3600,) * 2)
+    done = import_with_progress(workspace.recordings, workspace.settings, 1, make_silent_console())
+    assert ([each.segments for each in done.imported], done.skipped_sessions) == ([2], ())
