@@ -31,6 +31,10 @@ from habla_ml.lake import Store, StoreEntry
 from habla_ml.settings.data import ConsentSettings
 
 _FILES_PER_QUERY: Final = 500
+_FEW_FILES: Final = 10
+"""So many files without a row are removed in any case."""
+_MOST_REMOVED: Final = 100_000
+"""Files without a row that one sweep removes; the next one removes others."""
 # Made once: each upload runs them, and making a statement takes longer than running it.
 _IDS: Final[Any] = bindparam("ids", expanding=True)
 _KNOWN_CLIPS: Final = select(CLIPS.c.clip_id, CLIPS.c.sha256, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(_IDS))
@@ -136,13 +140,21 @@ def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:
     """Remove the files that no row names and that were written before this time; return their number.
 
     An upload writes its file and then its row: choose a time that no upload in progress can have begun before. Reads the
-    listing of all files. Raises `LakeError` if the store or the database cannot be used.
+    listing of all files. Raises `LakeError` if the store or the database cannot be used. So it does, and removes nothing,
+    if most of the files have no row: killed uploads leave few, so the database is another one than that of the files.
     """
     old = (each for each in store.list(CLIP_PREFIX) if each.modified_at < before)
-    removed = 0
+    orphans, number, named = list[str](), 0, 0
     while part := list(islice(old, _FILES_PER_QUERY)):
-        removed += sum(store.delete(key, before) for key in _find_orphans(database, part))
-    return removed
+        found = _find_orphans(database, part)
+        number, named = number + len(found), named + len(part) - len(found)
+        orphans += found[: _MOST_REMOVED - len(orphans)]
+    if number > max(named, _FEW_FILES):
+        raise LakeError(
+            f"{number} of {number + named} clips in {store.url} have no row in the service's database, so it may be another "
+            "one; none was removed. Correct service.database, restore the database, or move these files away"
+        )
+    return sum(store.delete(key, before) for key in orphans)
 
 
 def sweep_incoming(folder: Path, before: datetime) -> int:

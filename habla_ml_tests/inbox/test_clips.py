@@ -8,7 +8,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import delete
 
+from habla_ml.errors import LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, make_clip_key
 from habla_ml.inbox.clips import (
     ClipConflictError,
@@ -21,6 +23,7 @@ from habla_ml.inbox.clips import (
 )
 from habla_ml.inbox.consents import withdraw_consents
 from habla_ml.inbox.erased_clips import erase_clips
+from habla_ml.inbox.schema import CLIPS
 from habla_ml.inbox.unread_clips import read_unread_clips
 from habla_ml.settings.data import ConsentSettings
 from habla_ml_tests.testing.received_clips import PHONE, Inbox, make_inbox
@@ -131,3 +134,17 @@ def test_a_file_whose_row_was_never_written_is_swept_once_it_is_old(inbox: Inbox
     assert list_files(inbox) == [b"one"]
     (kept,) = read_unread_clips(inbox.database, "2026-11-29T09")
     assert inbox.store.read(kept.file_key) == b"one"
+
+
+def test_files_of_another_database_are_not_swept(inbox: Inbox) -> None:
+    for number in range(12):
+        receive(inbox, number, b"voz %d" % number)
+    with inbox.database.write() as connection:
+        connection.execute(delete(CLIPS).where(CLIPS.c.clip_id != make_clip(1).clip_id))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with pytest.raises(LakeError, match=r"11 of 12 clips in .* have no row in the service's database"):
+        sweep_clip_files(inbox.database, inbox.store, later)
+    assert len(list_files(inbox)) == 12
+    for number in range(20, 30):
+        receive(inbox, number, b"otra %d" % number)
+    assert sweep_clip_files(inbox.database, inbox.store, later) == 11  # as many have a row now
