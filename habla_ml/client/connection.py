@@ -54,7 +54,8 @@ class ServiceConnection:
     def enrol(self, code: str, key: str) -> DeviceEnrolment:
         """Exchange a code for a token, and use it from now on.
 
-        A code is valid once, but a repeat with the same secret `key` of 32 to 200 characters returns the same token.
+        A code is valid once, but a repeat with the same secret `key` of 32 to 200 characters returns the same token. A
+        device that has a token stays the same device, and its token is valid again.
         """
         answer = self._send("POST", "/v1/devices", json={"code": code}, headers={"Idempotency-Key": key})
         enrolment = _parse(DeviceEnrolment, answer)

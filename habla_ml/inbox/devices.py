@@ -5,6 +5,9 @@ reversed. It names its device in front, so that the secret part is compared in c
 
 A device whose answer was lost repeats its enrolment with the same key, and gets the same token. Id and secret are then
 derived from the code and this key of 256 random bits, so that the service need not keep the token.
+
+A device that shows its earlier token, valid or expired, stays the same device, and its token is valid again. Its consents and
+clips would otherwise be those of another one, which it can neither withdraw nor correct.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from habla_ml.errors import InputError
 from habla_ml.inbox.database import Database
@@ -93,12 +96,18 @@ def create_enrolment_code(database: Database, label: str, now: datetime, lifetim
 
 
 def enrol_device(
-    database: Database, code: str, now: datetime, lifetime: timedelta, key: str | None = None
+    database: Database,
+    code: str,
+    now: datetime,
+    lifetime: timedelta,
+    key: str | None = None,
+    earlier_token: str = "",
 ) -> EnrolledDevice | None:
     """Return a new device for a code, or None if the code is unknown, used or expired.
 
     Capitals, blanks and hyphens do not matter, and I, L and O are read as 1, 1 and 0. With a secret `key` of the device, a
-    code that was used with the same key returns the same device again, until the code expires.
+    code that was used with the same key returns the same device again, until the code expires. The device of an
+    `earlier_token` that was not revoked is no new one: it keeps its id and token, with a new lifetime.
     """
     typed = re.sub(r"[\s-]", "", code).upper().translate(_LOOK_ALIKES)
     codes = ENROLMENT_CODES.c
@@ -108,13 +117,21 @@ def enrol_device(
         is_valid = (codes.code_digest == _digest(typed), codes.expires_at > now)
         use = update(ENROLMENT_CODES).where(*is_valid, codes.used_at.is_(None)).values(used_at=now)
         label = connection.scalar(use.returning(codes.label))
+        earlier = _find_token(connection, earlier_token)
         if label is None:
-            is_repeat = key is not None and connection.scalar(select(codes.code_digest).where(*is_valid)) is not None
+            is_used = connection.scalar(select(codes.code_digest).where(*is_valid)) is not None
+            if earlier is not None and is_used and _list_device(earlier).describe_state(now) == "active":
+                return EnrolledDevice(Device(earlier.device_id, earlier.label), earlier_token, earlier.expires_at)
+            is_repeat = key is not None and is_used
             known = connection.execute(select(DEVICES).where(DEVICES.c.device_id == str(device_id))).one_or_none()
             if not is_repeat or known is None or _list_device(known).describe_state(now) != "active":
                 return None
             device = Device(known.device_id, known.label)
             return EnrolledDevice(device, _format_token(device_id, secret), known.expires_at)
+        if earlier is not None and earlier.revoked_at is None:
+            renewal = update(DEVICES).where(DEVICES.c.device_id == earlier.device_id)
+            connection.execute(renewal.values(label=label, expires_at=expires_at))
+            return EnrolledDevice(Device(earlier.device_id, label), earlier_token, expires_at)
         row = {"device_id": str(device_id), "label": label, "token_digest": _digest(secret)}
         connection.execute(insert(DEVICES).values(**row, created_at=now, expires_at=expires_at))
     return EnrolledDevice(Device(str(device_id), label), _format_token(device_id, secret), expires_at)
@@ -122,19 +139,25 @@ def enrol_device(
 
 def find_device(database: Database, token: str, now: datetime) -> Device | None:
     """Return the device of a token, or None if the token is wrong, expired or revoked."""
+    with database.read() as connection:
+        row = _find_token(connection, token)
+    if row is None or _list_device(row).describe_state(now) != "active":
+        return None
+    if row.last_seen_at is None or now - row.last_seen_at >= _SEEN_STEP:
+        with database.write() as connection:
+            connection.execute(update(DEVICES).where(DEVICES.c.device_id == row.device_id).values(last_seen_at=now))
+    return Device(row.device_id, row.label)
+
+
+def _find_token(connection: Connection, token: str) -> Row[Any] | None:
+    """Return the row of the device that got a token, whatever its state, or None for a wrong token."""
     match = _TOKEN.fullmatch(token)
     if match is None:
         return None
     device_id = str(uuid.UUID(match[1]))
-    with database.read() as connection:
-        row = connection.execute(select(DEVICES).where(DEVICES.c.device_id == device_id)).one_or_none()
+    row = connection.execute(select(DEVICES).where(DEVICES.c.device_id == device_id)).one_or_none()
     is_right = hmac.compare_digest(_NO_DIGEST if row is None else row.token_digest, _digest(match[2]))
-    if row is None or not is_right or _list_device(row).describe_state(now) != "active":
-        return None
-    if row.last_seen_at is None or now - row.last_seen_at >= _SEEN_STEP:
-        with database.write() as connection:
-            connection.execute(update(DEVICES).where(DEVICES.c.device_id == device_id).values(last_seen_at=now))
-    return Device(row.device_id, row.label)
+    return row if is_right else None
 
 
 def list_devices(database: Database) -> list[ListedDevice]:

@@ -17,9 +17,13 @@ from habla_ml.recordings.upload_names import is_upload_session
 UNKNOWN_SPEAKER: Final = "unknown"
 """Label of a segment without a speaker."""
 
-_LOCAL_LABEL: Final = re.compile(
-    r"(?:(?:speaker|spk|hablante|unknown|desconocido)[ _-]*[a-z0-9]{0,3}|[a-z]|\d*)", re.IGNORECASE
-)
+_TRACKER_LABEL: Final = re.compile(r"(?:speaker|spk|hablante|unknown|desconocido)[ _-]*[a-z0-9]{0,3}", re.IGNORECASE)
+_LOCAL_LABEL: Final = re.compile(rf"(?:{_TRACKER_LABEL.pattern}|[a-z]|\d*)", re.IGNORECASE)
+
+
+def is_tracker_label(label: str) -> bool:
+    """Return whether programs give a label to voices of any session: "Speaker A", "SPEAKER_00", "unknown"."""
+    return _TRACKER_LABEL.fullmatch(canonical_name(label)) is not None
 
 
 def is_local_speaker_label(session_id: str, label: str | None) -> bool:

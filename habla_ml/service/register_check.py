@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from habla_ml.inbox.consents import ForeignContributorError
 from habla_ml.recordings.segments import segment_id
+from habla_ml.recordings.speaker_labels import is_tracker_label
 from habla_ml.recordings.upload_names import UPLOAD_SOURCE, get_upload_session_id
 from habla_ml.service.state import ServiceState
 
@@ -27,6 +29,15 @@ def read_clip_check(state: ServiceState, device_id: str) -> Callable[[str, str |
         return entry is not None and (is_required or entry.is_withdrawn(today))
 
     return is_refused
+
+
+def require_pseudonym(contributor: str) -> None:
+    """Raise `ForeignContributorError` for a label that recordings give to any voice.
+
+    A withdrawal erases what has the pseudonym as its label, also recordings that came after the consent.
+    """
+    if is_tracker_label(contributor):
+        raise ForeignContributorError("recordings give this name to any voice; use another pseudonym")
 
 
 def is_refused_contributor(state: ServiceState, contributor: str) -> bool:

@@ -6,6 +6,7 @@ import io
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -21,6 +22,7 @@ from habla_ml.client.problems import (
 from habla_ml.client.upload import UploadReport
 from habla_ml.client.wire import OfferedConsentText
 from habla_ml.inbox.consents import mark_erased, withdraw_consents
+from habla_ml.inbox.devices import revoke_device
 from habla_ml_tests.testing.received_consents import give_consent
 from habla_ml_tests.testing.served_deployment import ServedDeployment
 
@@ -221,7 +223,10 @@ def test_a_withdrawal_of_a_consent_of_another_device_is_an_error_after_the_delet
     assert list_audio(tmp_path) == []
     device.consent(text, "k-14")
     device.upload()
-    device.enrol(server.make_code())  # the consent stays with the earlier enrolment
+    token = device.queue.read_value("token")
+    assert token is not None
+    revoke_device(server.database, str(UUID(token.split("_")[1])), datetime.now(UTC))
+    device.enrol(server.make_code())  # the consent stays with the revoked device
     with pytest.raises(UnrecordedConsentError):
         device.withdraw("k-14")
     with pytest.raises(UnknownItemError):

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from habla_ml.client.back_off import BackOff
 from habla_ml.client.device import DeviceClient
@@ -20,7 +20,7 @@ from habla_ml.client.problems import ServiceUnreachableError, UnauthenticatedErr
 from habla_ml.client.upload import UploadReport
 from habla_ml.inbox.clips import derive_clip_id
 from habla_ml.inbox.devices import list_devices, revoke_device
-from habla_ml.inbox.schema import CLIPS
+from habla_ml.inbox.schema import CLIPS, DEVICES
 from habla_ml.release.moves import rollback
 from habla_ml.release.publish import publish_release
 from habla_ml_tests.testing.faulty_network import Fault, FaultPlan, FaultyHttp, fail_once, parse_address
@@ -146,6 +146,24 @@ def test_an_enrolment_with_a_lost_answer_succeeds_at_the_next_attempt_also_after
         assert device.upload() == UploadReport(0, 0, 0)
     assert len(list_devices(server.database)) == before + 1
     assert plan.counted == {fault: 1}
+
+
+def test_a_device_whose_token_has_expired_goes_on_after_its_renewal(
+    server: ServedDeployment, device: DeviceClient
+) -> None:
+    give_consent(server.database, "u-9")
+    clip = device.record(b"a clip of last year", "3A", "u-9")
+    device.upload()
+    device.correct(clip, "un texto de este año")
+    owner = server.find_owner(clip)
+    with server.database.write() as connection:
+        past = datetime.now(UTC) - timedelta(days=1)
+        connection.execute(update(DEVICES).where(DEVICES.c.device_id == owner).values(expires_at=past))
+    with pytest.raises(UnauthenticatedError):
+        device.upload()
+    device.enrol(server.make_code())
+    assert device.upload() == UploadReport(recordings=0, data_points=1, refused=0)
+    assert "un texto de este año" in server.list_texts()
 
 
 @pytest.mark.slow

@@ -143,3 +143,29 @@ def test_a_device_is_seen_once_an_hour(database: Database) -> None:
 def test_a_label_that_cannot_be_read_is_refused(database: Database, label: str) -> None:
     with pytest.raises(InputError, match="visible characters"):
         create_enrolment_code(database, label, NOW, DAY)
+
+
+def test_a_device_that_shows_its_expired_token_stays_the_same_device(database: Database) -> None:
+    first, expired_at = enrol(database), NOW + 365 * DAY
+    assert find_device(database, first.token, expired_at) is None
+    code = create_enrolment_code(database, "aula 3", expired_at, DAY)
+    renewed = enrol_device(database, code, expired_at, 365 * DAY, KEY, first.token)
+    assert renewed is not None
+    assert (renewed.device.device_id, renewed.token) == (first.device.device_id, first.token)
+    assert renewed.expires_at == expired_at + 365 * DAY
+    assert find_device(database, first.token, expired_at) == renewed.device
+    assert enrol_device(database, code, expired_at, DAY, KEY, first.token) == renewed  # its answer was lost
+    assert enrol_device(database, code, expired_at, DAY, KEY) is None
+    assert len(list_devices(database)) == 1
+
+
+def test_a_code_renews_no_revoked_device_and_none_of_a_wrong_token(database: Database) -> None:
+    first = enrol(database)
+    revoke_device(database, first.device.device_id, NOW)
+    for token in (first.token, first.token[:-1] + ("a" if first.token[-1] != "a" else "b"), "x"):
+        code = create_enrolment_code(database, "a phone", NOW, DAY)
+        other = enrol_device(database, code, NOW, DAY, earlier_token=token)
+        assert other is not None
+        assert other.device.device_id != first.device.device_id
+        assert enrol_device(database, code, NOW, DAY, earlier_token=token) is None
+    assert find_device(database, first.token, NOW) is None

@@ -14,6 +14,7 @@ from httpx2 import Response
 
 from habla_ml.consent.admission import load_consents
 from habla_ml.erasure.erase import erase_withdrawn
+from habla_ml.inbox.devices import create_enrolment_code
 from habla_ml_tests.service.test_clips_api import CLIP, Phone, expect_problem
 from habla_ml_tests.testing.deployment_settings import PROJECT
 from habla_ml_tests.testing.received_consents import give_consent
@@ -188,6 +189,25 @@ def test_a_device_takes_no_recordings_that_no_device_sent_with_its_first_consent
     give_consent(state.database, "Lucía")  # as a person does on the page
     expect_problem(phone.consent(contributor="LUCÍA"), 403, "forbidden")
     assert phone.consent(contributor="Luc").json()["stands"]
+
+
+@pytest.mark.parametrize("label", ["Speaker A", "SPEAKER_00", "hablante 2", "Unknown"])
+def test_a_device_takes_no_label_that_recordings_to_come_give_to_any_voice(phone: ConsentingPhone, label: str) -> None:
+    expect_problem(phone.consent(contributor=label), 403, "forbidden")
+    assert phone.consent(contributor="ponente-1").json()["stands"]
+
+
+def test_a_phone_whose_token_has_expired_withdraws_and_corrects_after_its_renewal(phone: ConsentingPhone) -> None:
+    phone.consent()
+    assert phone.put(b"voz uno").status_code == 201
+    service = phone.service
+    service.now += timedelta(days=400)
+    expect_problem(phone.request("GET", f"/v1/consents/{CONSENT}"), 401, "unauthenticated")
+    code = create_enrolment_code(service.state.database, "a phone", service.now, timedelta(hours=1))
+    assert phone.request("POST", "/v1/devices", {"code": code}).status_code == 201
+    (result,) = phone.correct("Hola.", CLIP).json()["results"]
+    assert result["status"] == "accepted"
+    assert phone.request("DELETE", f"/v1/consents/{CONSENT}").json()["withdrawnAt"]
 
 
 def test_where_no_consent_is_required_who_withdrew_is_refused_until_a_new_consent(tmp_path: Path) -> None:

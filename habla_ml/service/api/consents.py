@@ -49,7 +49,7 @@ from habla_ml.service.problems import (
     ProblemError,
     describe_problems,
 )
-from habla_ml.service.register_check import is_refused_contributor
+from habla_ml.service.register_check import is_refused_contributor, require_pseudonym
 from habla_ml.service.state import ServiceState, State
 
 router = APIRouter(prefix="/v1", tags=["consents"])
@@ -254,6 +254,7 @@ def keep_consent(state: ServiceState, device: Device, body: ConsentRequest) -> t
         return _describe(state, connection, body.id, consent), is_new
 
     try:
+        require_pseudonym(body.contributor)
         _require_no_other_recordings(state, body.contributor)
         return state.database.change(record)
     except tuple(_REFUSALS) as error:

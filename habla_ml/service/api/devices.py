@@ -66,10 +66,16 @@ Key = Annotated[
 def create_device(
     body: EnrolmentRequest, request: Request, response: Response, state: State, key: Key = None
 ) -> Enrolment:
-    """Exchange a code that a person typed for the device's token, which is shown only here."""
+    """Exchange a code that a person typed for the device's token, which is shown only here.
+
+    A device that has a token, valid or expired, sends it too, as `Authorization: Bearer`. It then stays the same device, with
+    its consents and clips, and its token is valid again. Without it, or after a revocation, it is a new device.
+    """
     check_wrong_secrets(request, state)
     lifetime = timedelta(days=state.settings.service.device_token_days)
-    enrolled = enrol_device(state.database, body.code, state.read_clock(), lifetime, key)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    earlier_token = token.strip() if scheme.lower() == "bearer" else ""
+    enrolled = enrol_device(state.database, body.code, state.read_clock(), lifetime, key, earlier_token)
     if enrolled is None:
         count_wrong_secret(request, state)
         raise ProblemError(UNAUTHENTICATED, "the code is wrong, used or expired; ask for a new one")

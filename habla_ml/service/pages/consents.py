@@ -34,6 +34,7 @@ from habla_ml.service.pages.current_account import require_right
 from habla_ml.service.pages.layout import get_page_language, mark_message, redirect_to, render_page
 from habla_ml.service.pages.paging import EVERYTHING, ROWS_PER_PAGE, CurrentListQuery, ListPage, ListQuery
 from habla_ml.service.problems import NOT_FOUND, ProblemError
+from habla_ml.service.register_check import require_pseudonym
 from habla_ml.service.state import ServiceState, State
 from habla_ml.settings import Settings
 
@@ -190,6 +191,7 @@ def _describe_state(consents: list[RecordedConsent], oldest_version: int) -> str
 
 
 def _record(state: ServiceState, account: Account, form: ConsentForm, text: ConsentText, given_at: datetime) -> None:
+    require_pseudonym(form.pseudonym)
     consent = NewConsent(
         str(form.consent_id),
         form.pseudonym,

@@ -22,7 +22,8 @@ public struct ServiceConnection: Sendable {
     }
 
     /// Exchange a code for the device's token. `key` has 256 random bits and is kept, in the Keychain, until the answer came:
-    /// a code is valid once, but a repeat with the same key returns the same token.
+    /// a code is valid once, but a repeat with the same key returns the same token. With its expired token in `token`, the device
+    /// stays the same one, and that token is valid again.
     public func enrol(code: String, key: String) async throws -> Enrolment {
         try await send("POST", "v1/devices", body: EnrolmentRequest(code: code), headers: ["Idempotency-Key": key])
     }
