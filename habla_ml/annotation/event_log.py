@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from habla_ml.annotation.events import EVENT_SCHEMA, AnnotationEvent, parse_event
 from habla_ml.consent.admission import WithheldState, merge_withheld
 from habla_ml.consent.tombstones import read_tombstones
+from habla_ml.errors import PointerMovedError
 from habla_ml.lake import Lake, PointerReader, catalogue
 from habla_ml.lake.table import open_table, put_table
 from habla_ml.names import canonical_name
@@ -115,7 +116,8 @@ def append_events(
         consents: Signature of the consents under which `inputs` were read.
 
     Raises:
-        PointerMovedError: Another process appended at the same time. Run again, nothing is lost.
+        PointerMovedError: Another process appended at the same time, or began to erase a segment of the events. Run again,
+            nothing is lost.
     """
     pointer = lake.read_pointer(catalogue.ANNOTATIONS.name(day))
     before = None if pointer is None else DayEventLog(day=day, **pointer.value)
@@ -134,6 +136,11 @@ def append_events(
         "events": table.num_rows,
     }
     value = merge_withheld(value, before, inputs, withheld or {}, consents)
+    if not (read_tombstones(lake).segments - erased).isdisjoint(each.segment_id for each in added):
+        # The erasure moves the pointers that it finds, and did not find these events.
+        raise PointerMovedError(
+            f"an erasure began while the log of {day} was written; nothing was published, run again"
+        )
     moved = lake.move_pointer(catalogue.ANNOTATIONS.name(day), value, pointer)
     return DayEventLog(day=day, added=len(added), **moved.value)
 
