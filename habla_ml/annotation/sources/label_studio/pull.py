@@ -3,6 +3,9 @@
 The time up to which the project was read is the server's own, so clocks need not agree. It is stored after the events:
 an interrupted pull is read again, and the log recognises the events that it has. The state also has a digest of each
 task in the overlap, so that a pull without news appends and writes nothing.
+
+A lake that was restored can lack a recording that it gets back soon. So the time stays for two days before the first task
+whose segment is missing, and its annotation is read once the segment is there.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from habla_ml.annotation.sources.label_studio.messages import (
     describe_validation_error,
 )
 from habla_ml.annotation.sources.label_studio.project import Project
+from habla_ml.consent.tombstones import read_tombstones
 from habla_ml.damaged_text import is_blank
 from habla_ml.errors import InputError, IsolatedError, PointerMovedError, isolate
 from habla_ml.lake import Lake, Pointer, catalogue, compute_digest
@@ -41,6 +45,8 @@ LABEL_STUDIO: Final = "label_studio"
 
 _BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_CLOCK_LEAD: Final = timedelta(days=1)
+_LONGEST_HOLD: Final = timedelta(days=2)
+"""For so long a pull reads again from a task on whose segment is missing."""
 _MAX_BUFFERED_EVENTS: Final = 10_000
 _MAX_APPEND_ATTEMPTS: Final = 5
 
@@ -57,6 +63,8 @@ class PullState:
     """Invalid annotations that were not corrected since."""
     recent: Mapping[str, str]
     """Task in the overlap → digest of its state whose events the log has."""
+    held_since: datetime | None = None
+    """When `until` began to wait for a missing segment; UTC."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ def _parse_state(lake: Lake, pointer: Pointer | None) -> PullState:
     value = pointer.value
     skipped_inputs = read_skipped_inputs(lake, value["set_aside"])
     recent = lake.get_json(value["recent"]) if value.get("recent") else {}
-    return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs, recent)
+    held_since = datetime.fromisoformat(value["held_since"]) if "held_since" in value else None
+    return PullState(datetime.fromisoformat(value["until"]), tuple(value["days"]), skipped_inputs, recent, held_since)
 
 
 def list_pulled_days(lake: Lake, errors: list[IsolatedError] | None = None) -> tuple[str, ...]:
@@ -125,6 +134,7 @@ def pull_events(
     until, added = before.until, 0
     events: dict[str, list[AnnotationEvent]] = defaultdict(list)
     recent: dict[str, tuple[datetime, str]] = {}
+    missing_at: datetime | None = None
     for moment, body in server.iterate_changed_tasks(project.id, since, settings.page_size):
         if moment.updated_at <= now + _MAX_CLOCK_LEAD:
             until = max(until, moment.updated_at)
@@ -132,6 +142,8 @@ def pull_events(
         if digest is None or digest != before.recent.get(str(moment.id)):
             for event in parser.parse_task(moment.id, body):
                 events[event.day].append(event)
+            if parser.is_segment_missing and missing_at is None:
+                missing_at = moment.updated_at
         if digest is not None and len(parser.problems) == problems_before:  # each pull reports an invalid task
             recent[str(moment.id)] = (moment.updated_at, digest)
         if sum(map(len, events.values())) >= _MAX_BUFFERED_EVENTS:
@@ -141,6 +153,9 @@ def pull_events(
         return PullReport(0, 0, (), 0, ())
     if errors:
         until, recent = before.until, {}
+    held_since = None if missing_at is None else before.held_since or now.astimezone(UTC)
+    if missing_at is not None and held_since is not None and now - held_since < _LONGEST_HOLD:
+        until = min(until, missing_at)
     overlap_start = until - timedelta(seconds=settings.overlap_s)
     known = {task: digest for task, (updated_at, digest) in recent.items() if updated_at >= overlap_start}
     problems = tuple(parser.problems)
@@ -152,6 +167,7 @@ def pull_events(
         "days": sorted({*before.days, *parser.days}),
         "set_aside": put_skipped_inputs(lake, [*unchanged, *problems]),
         "recent": lake.put_json(known),
+        **({} if held_since is None else {"held_since": held_since.isoformat()}),
     }
     lake.move_pointer(catalogue.LABEL_STUDIO_PULLED.name(project.key), value, pointer)
     return PullReport(len(parser.tasks), added, tuple(sorted(days)), parser.cancelled, problems, tuple(errors))
@@ -206,6 +222,12 @@ class _TaskParser:
         self.days: set[str] = set()
         self.problems: list[Skipped] = []
         self.cancelled = 0
+        self.is_segment_missing = False
+        """Whether the last task is of a segment that the lake lacks and that was not erased."""
+
+    @cached_property
+    def _erased_segments(self) -> frozenset[str]:
+        return read_tombstones(self._lake).segments
 
     @cached_property
     def _blind_segments(self) -> frozenset[str]:
@@ -218,6 +240,7 @@ class _TaskParser:
     def parse_task(self, number: int, body: Any) -> Iterable[AnnotationEvent]:
         """Return the events of one task."""
         name = f"task {number}"
+        self.is_segment_missing = False
         self.tasks.add(name)
         if isinstance(body, dict) and body.get("annotations") == []:
             return []
@@ -229,6 +252,7 @@ class _TaskParser:
         data = task.data
         session = self._load_sessions(data.day).get(data.segment_id)
         if session is None:
+            self.is_segment_missing = data.segment_id not in self._erased_segments
             self._skip(name, f"segment {data.segment_id} of {data.day} is not in the lake")
             return []
         events = []

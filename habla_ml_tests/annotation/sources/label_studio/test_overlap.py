@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from habla_ml.annotation.event_log import load_events, read_events
 from habla_ml.annotation.sources.label_studio.client import LabelStudio
 from habla_ml.annotation.sources.label_studio.project import find_project
 from habla_ml.annotation.sources.label_studio.pull import PullReport, load_pull_state, pull_events
+from habla_ml.consent.tombstones import add_tombstones
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
 from habla_ml_tests.testing.habla_sessions import (
     DAY,
     NOW,
     A,
+    B,
     HablaWorkspace,
     ingest_into,
     make_workspace,
@@ -34,12 +37,12 @@ class AnnotatedProject:
     workspace: HablaWorkspace
     api: LabelStudioApi
 
-    def pull(self) -> PullReport:
+    def pull(self, now: datetime = NOW) -> PullReport:
         with LabelStudio(self.api.url, LOGIN, patience_s=0) as server:
             project = find_project(server, TITLE)
             assert project is not None
             chosen = self.workspace.settings.annotation.label_studio
-            return pull_events(self.workspace.lake, server, project, chosen, NOW)
+            return pull_events(self.workspace.lake, server, project, chosen, now)
 
     def texts(self) -> list[str]:
         log = load_events(self.workspace.lake, DAY)
@@ -112,3 +115,31 @@ def test_the_state_remembers_only_the_tasks_in_the_overlap(project: AnnotatedPro
         found = find_project(server, TITLE)
     assert found is not None
     assert list(load_pull_state(project.workspace.lake, found).recent) == ["3"]
+
+
+def test_an_annotation_of_a_segment_that_a_restored_lake_lacks_is_read_once_it_is_back(
+    project: AnnotatedProject,
+) -> None:
+    project.api.annotate(segment_id(HABLA_SOURCE, B, "segment_001.wav"), DAY, "perdido", after_s=70)
+    project.api.annotate(THIRD, DAY, "tres", after_s=3600)
+    assert len(project.pull().skipped_inputs) == 1
+    assert project.pull(NOW + timedelta(hours=47)).added == 0
+    write_session(project.workspace.recordings, B, 1)
+    ingest_into(project.workspace)
+    report = project.pull(NOW + timedelta(hours=47))
+    assert (report.tasks, report.added, report.skipped_inputs) == (1, 1, ())
+    assert sorted(project.texts()) == ["dos", "perdido", "tres", "uno"]
+    assert project.pull(NOW + timedelta(hours=47)).tasks == 0
+
+
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_a_segment_that_does_not_come_back_does_not_hold_the_pull(project: AnnotatedProject, is_erased: bool) -> None:
+    lost = "00000000-0000-0000-0000-000000000000"
+    project.api.annotate(lost, DAY, "de nadie", after_s=70)
+    project.api.annotate(THIRD, DAY, "tres", after_s=3600)
+    if is_erased:
+        add_tombstones(project.workspace.lake, {lost}, ())
+    for later in (timedelta(), timedelta(days=2)):
+        report = project.pull(NOW + later)
+    assert len(report.skipped_inputs) == (0 if is_erased else 1)
+    assert project.pull(NOW + timedelta(days=2)).tasks == 0
