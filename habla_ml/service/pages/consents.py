@@ -96,12 +96,12 @@ def add_consent(request: Request, state: State, account: Person, form: Annotated
     now = state.read_clock()
     given_at = _find_moment(form, state.settings)
     if text is None or given_at > now:
-        return _render(request, state, 422, _NO_TEXT if text is None else _FUTURE, form.pseudonym)
+        return _render(request, state, 422, _NO_TEXT if text is None else _FUTURE, form)
     try:
         _record(state, account, form, text, given_at)
     except InputError as error:
         message = next(sentence for kind, sentence in _REFUSALS if isinstance(error, kind))
-        return _render(request, state, 422, message, form.pseudonym)
+        return _render(request, state, 422, message, form)
     return redirect_to(state, _link_to(form.pseudonym))
 
 
@@ -127,9 +127,10 @@ def _render(
     state: ServiceState,
     status: int = 200,
     message: str = "",
-    pseudonym: str = "",
+    typed: ConsentForm | None = None,
     query: ListQuery = EVERYTHING,
 ) -> Response:
+    """Return the page; a form that was refused has again what the person `typed`, such as that a guardian is needed."""
     texts = _load_texts(state.settings)
     language = get_page_language(request)
     with state.database.read() as connection:
@@ -144,11 +145,13 @@ def _render(
         "consents.html.j2",
         status=status,
         message=message,
-        pseudonym=pseudonym,
+        typed=typed,
         list=page,
         rows=[_describe_contributor(each, oldest_version, register, today) for each in found],
         texts=[(_name_text(each), each) for each in texts],
-        chosen_text=next((_name_text(each) for each in texts if each.language == language), ""),
+        chosen_text=typed.text
+        if typed
+        else next((_name_text(each) for each in texts if each.language == language), ""),
         consent_id=str(uuid.uuid4()),
         asked_at=state.read_clock().isoformat(),
         today=today.isoformat(),

@@ -25,10 +25,12 @@ _SENTENCES: Final[Mapping[str, str]] = {
         "Another person changed this meanwhile. Load the page again and look before you repeat it."
     ),
     "release-refused": mark_message(
-        "The release stays as it is: files of the one you chose are missing, or its key was replaced since. Tell the technician."
+        "The release stays as it is: files of the one you chose are missing, or the right key is not here. Tell the technician."
     ),
     "internal": mark_message("Something failed on our side. Nothing that you saved is lost. Try again later."),
 }
+_EXPLAINED: Final = "release-refused"
+"""Its detail is for a person: what is missing, and what to run."""
 _OTHER_SENTENCE: Final = mark_message("The page did not understand this request. Go back and try again.")
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -55,8 +57,10 @@ def _make_page(request: Request, response: Response) -> Response:
     if response.status_code == 401:
         here = request.url.path if request.method == "GET" else "/"
         return redirect_to(state, SIGN_IN_PATH if here == "/" else f"{SIGN_IN_PATH}?next={quote(here)}")
-    sentence = _SENTENCES.get(problem["type"].rpartition("/")[2], _OTHER_SENTENCE)
-    page = render_page(request, state, "error.html.j2", status=response.status_code, sentence=sentence)
+    name = problem["type"].rpartition("/")[2]
+    sentence = _SENTENCES.get(name, _OTHER_SENTENCE)
+    detail = problem["detail"] if name == _EXPLAINED else ""
+    page = render_page(request, state, "error.html.j2", status=response.status_code, sentence=sentence, detail=detail)
     if "retry-after" in response.headers:
         page.headers["Retry-After"] = response.headers["retry-after"]
     return page

@@ -76,6 +76,11 @@ def move_release(
         raise ProblemError(NOT_FOUND, "There is no such release")
     try:
         signing = open_signing(state.settings, state.release_store, state.read_clock())
+    except ReleaseError as error:
+        step = state.settings.command("rollback", "--to", version, "--seen", str(seen))
+        fault = f"no key that signs releases is on this machine; run `{step}` on the machine that releases"
+        raise ProblemError(_REFUSED, fault) from error
+    try:
         rollback(state.release_store, channel, version, state.read_clock(), seen, signing)
     except PointerMovedError as error:
         raise ProblemError(CONFLICT, "The channel was moved meanwhile") from error

@@ -74,6 +74,21 @@ def test_a_consent_on_paper_has_its_own_day_and_none_is_of_the_future(pages: Pag
     assert record(pages, "\u200b") == 422
 
 
+def test_a_refused_form_has_again_what_the_person_typed(pages: Pages) -> None:
+    form = read_form(pages.client.get("/consents").text)
+    [other] = {"voice-1.en", "voice-1.es"} - {form["text"]}
+    typed = {"pseudonym": CHILD, "given_on": "2026-12-24", "minor": "true", "text": other}
+    html = pages.client.post("/consents", data=form | typed).text
+    again = read_form(html)
+    assert (again["given_on"], again["text"]) == ("2026-12-24", other)
+    # Otherwise the second try records a child as an adult, whose consent stands without a guardian.
+    assert re.findall(r'name="(minor|guardian)" value="true"( checked)?', html) == [
+        ("minor", " checked"),
+        ("guardian", ""),
+    ]
+    assert f'value="{CHILD}"' in html
+
+
 def test_a_withdrawal_shows_first_what_it_erases_and_then_waits_for_the_erasure(pages: Pages, tmp_path: Path) -> None:
     spoken = [SimulatedSegment("clase", number, seconds=6.0, speaker=CHILD) for number in (1, 2)]
     publish_recordings(pages.state.lake, "2026-11-27", spoken, tmp_path)

@@ -147,7 +147,23 @@ def test_a_release_of_a_replaced_key_is_refused_with_the_reason(
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/release-refused")
     assert f"--to {first.version} --unverified" in answer.json()["detail"]
     shown = pages.client.post("/rollback", data=form, headers=BROWSER).text
-    assert "its key was replaced since. Tell the technician." in shown
+    assert "or the right key is not here. Tell the technician." in shown
+    assert f"--to {first.version} --unverified" in read_text(shown)
+    assert read_move(pages) == ("v2", 2)
+
+
+def test_a_machine_without_a_release_key_says_where_to_go_back(
+    pages: Pages, add_versions: Callable[[Pages], None]
+) -> None:
+    add_versions(pages)
+    first = read_channel(pages.state.release_store, "stable").releases[0]
+    for each in pages.state.settings.keys_folder.glob("release-*.pem"):
+        each.unlink()
+    shown = pages.client.post("/rollback", data={"version": first.version, "seen": "2"}, headers=BROWSER)
+    assert shown.status_code == 409
+    # As in a container of its own: every file of the release is there, so a person must not look for a lost one.
+    assert "no key that signs releases is on this machine" in read_text(shown.text)
+    assert f"habla-ml rollback --to {first.version} --seen 2" in read_text(shown.text)
     assert read_move(pages) == ("v2", 2)
 
 
