@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -15,6 +16,7 @@ from habla_ml.cli.cleanup import cleanup_command
 from habla_ml.cli.context import error_terminal, terminal
 from habla_ml.cli.corpus import conventions_app, export_dataset_command, import_command
 from habla_ml.cli.doctor import doctor_command
+from habla_ml.cli.environment_file import load_environment_file
 from habla_ml.cli.erasure import erase_command
 from habla_ml.cli.hub import hub_command
 from habla_ml.cli.keys import keys_app
@@ -103,10 +105,20 @@ def describe_program(
 
 
 def main() -> None:
-    """Run a command; an error of the project prints its message without a traceback and exits with 1."""
+    """Run a command; an error of the project, or of a file, prints its message without a traceback and exits with 1."""
     try:
+        load_environment_file()
         app()
     except HablaError as error:
-        message = name_given_profile(str(error))
-        error_terminal.print(Text.assemble(("error", "red"), f" {type(error).__name__}: {message}"))
+        _print_error(f"{type(error).__name__}: {name_given_profile(str(error))}")
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        place = os.fsdecode(error.filename)
+        _print_error(f"{place}: {error.strerror}; check the path, its permissions and the free space")
+        sys.exit(1)
+
+
+def _print_error(text: str) -> None:
+    error_terminal.print(Text.assemble(("error", "red"), f" {text}"))

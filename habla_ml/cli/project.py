@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from habla_ml.cli.dagster_home import (
     find_dagster_home,
     find_shipped_dagster_config,
 )
+from habla_ml.cli.environment_file import require_same_variables
 from habla_ml.cli.extras import DEMO_EXTRAS, find_missing_extras
 from habla_ml.cli.profile_option import Profile
 from habla_ml.errors import InputError
@@ -44,7 +46,7 @@ def init_command(
         print_line(f"{len(made.kept)} kept as they are: {', '.join(made.kept[:5])}{' …' if made.kept[5:] else ''}")
     print_line("next:")
     if folder.resolve() != Path.cwd():
-        print_line(f"  cd {folder}")
+        print_line(f"  cd {shlex.quote(str(folder))}")
     print_line("  set recordings.folder in configs/local.yaml to Habla's data/audio/recordings")
     print_line("  habla-ml doctor        lists what is missing")
     print_line("  habla-ml dev           opens the Dagster UI and the service")
@@ -81,13 +83,19 @@ def dev_command(
 
     Example: habla-ml dev -p demo
     """
-    from habla_ml.defs.future_ticks import reset_instance_ticks
     from habla_ml.process import find_port_problem, run_until_one_ends
 
+    is_demo = (profile or os.environ.get("HABLA_PROFILE")) == DEMO_PROFILE
+    if is_demo and not (configs_folder().parent / "var" / "demo").is_dir():
+        raise InputError("the demo was not run here yet; run `habla-ml demo` first")
     settings = open_deployment(profile).settings
+    home = find_dagster_home(settings)
+    os.environ.update(DAGSTER_HOME=str(home), HABLA_PROFILE=settings.profile_option)
+    require_same_variables()
     if problem := find_port_problem(ui_port):
         raise InputError(f"{problem}, or give another port with --ui-port")
-    home = find_dagster_home(settings)
+    from habla_ml.defs.future_ticks import reset_instance_ticks
+
     home.mkdir(parents=True, exist_ok=True)
     root = configs_folder().parent
     for source, target in (
@@ -99,7 +107,7 @@ def dev_command(
     programs = Path(sys.executable).parent
     # Dagster starts `dagster` and `python` by their names.
     path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
-    os.environ.update(DAGSTER_HOME=str(home), HABLA_PROFILE=settings.profile_option, PATH=path)
+    os.environ["PATH"] = path
     reset_instance_ticks()
     dagster = [str(programs / "dg"), "dev", "-w", "workspace.yaml", "--port", str(ui_port)]
     commands = [[str(programs / "habla-ml"), "serve"], dagster]
