@@ -188,7 +188,7 @@ def export(
         log: Gets a line about each slow step.
 
     Raises:
-        ExportError: The format is unknown, `out` exists, or the conversion fails.
+        ExportError: The format is unknown, `out` exists or its folder does not, or the conversion fails.
     """
     from habla_ml.export.registry import EXPORTERS, find_exporter
     from habla_ml.settings.models import ExportSettings
@@ -198,6 +198,8 @@ def export(
         raise ExportError(f"format {to!r} is unknown; choose one of {', '.join(each.name for each in EXPORTERS)}")
     if out.exists():
         raise ExportError(f"{out} exists already and is not overwritten; give a new name")
+    if not out.resolve().parent.is_dir():
+        raise ExportError(f"the folder {out.resolve().parent} does not exist; create it, or give another name")
     options = exporter.build_options(ExportSettings(), quantisation, target)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.resolve().parent) as scratch:
         converted = exporter.convert(checkpoint, Path(scratch), options, log)

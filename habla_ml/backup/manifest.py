@@ -11,6 +11,7 @@ Layout of a store of backups, which any number of backups share:
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -128,7 +129,7 @@ def find_backup(store: Store, name: str | None) -> BackupManifest:
     if name is not None:
         if name not in keys:
             fault = f"{store.url} has no backup {name!r}"
-            raise InputError(f"{fault}; `habla-ml backup list {store.url}` shows {len(keys)} backups")
+            raise InputError(f"{fault}; `habla-ml backup list {shlex.quote(store.url)}` shows {len(keys)} backups")
         return read_manifest(store, keys[name])
     for key in reversed(keys.values()):
         if (manifest := read_manifest(store, key)).is_complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -243,7 +244,7 @@ def _print_backup(report: BackupReport, target: str) -> None:
         print_labelled(
             "left to you:",
             f"{len(report.before_erasure)} backups are from before the last erasure and can have the erased voice; "
-            f"`habla-ml backup {target} --drop-erased` removes them, and --keep does so in time",
+            f"`habla-ml backup {shlex.quote(target)} --drop-erased` removes them, and --keep does so in time",
         )
 
 

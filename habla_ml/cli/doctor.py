@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from habla_ml.lake.factory import open_store
 from habla_ml.monitoring.alerts import list_channels
 from habla_ml.monitoring.finding import Finding, Health
 from habla_ml.platform_support import describe_platform
+from habla_ml.recordings.sessions import list_folder
 from habla_ml.recordings.skipped_sessions import find_skipped_sessions
 from habla_ml.settings import Settings, StoreSettings, load_settings
 from habla_ml.settings.hub import HubAccess
@@ -123,9 +124,7 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(used[extra], "wrong", f"needs the extra {extra}, which is not installed", next_step)
     yield _check_recordings(settings)
     yield from _list_skipped_sessions(settings)
-    for table in settings.annotation.tables:
-        if not table.exists():
-            yield Finding("tables", "wrong", f"{table} does not exist", "restore it, or correct annotation.tables")
+    yield from _isolate("tables", lambda: _check_tables(settings))
     yield _check_store("lake", settings.lake)
     yield _check_store("release store", settings.release.store)
     if settings.release.public_url is None:
@@ -138,14 +137,22 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
     if not settings.evaluation.out_of_domain:
         next_step = "set evaluation.out_of_domain to a table of general Spanish clips"
         yield Finding("out-of-domain set", "note", "not set: forgetting is not measured", next_step)
-    yield _check_label_studio(settings)
+    yield from _isolate("Label Studio", lambda: [_check_label_studio(settings)])
     if settings.consent.registry is None:
         next_step = "set consent.registry to a register (docs/consent.md)"
         yield Finding("consent", "note", "no register: all recordings count as consented", next_step)
     yield _check_alerts(settings.monitoring.alerts)
-    yield _check_free_space(settings.work_folder)
+    yield from _isolate("disk", lambda: [_check_free_space(settings.work_folder)])
     use_project_home(settings)
     yield _check_dagster_home(os.environ.get("DAGSTER_HOME"), settings.command("dev"))
+
+
+def _isolate(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of a check; what the system refuses, such as a folder of another user, is a finding too."""
+    try:
+        yield from check()
+    except OSError as error:
+        yield Finding(subject, "wrong", f"{error.filename}: {error.strerror}", "fix its permissions")
 
 
 def _check_dagster_home(home: str | None, start: str) -> Finding:
@@ -168,7 +175,11 @@ def _check_recordings(settings: Settings) -> Finding:
     if problem is not None:
         found, _, next_step = problem.partition("; ")
         return Finding("recordings", "wrong", found, next_step)
-    sessions = sum(1 for each in folder.iterdir() if each.is_dir())
+    try:
+        sessions = sum(1 for each in list_folder(folder) if each.is_dir())
+    except HablaError as error:
+        found, _, next_step = str(error).partition("; ")
+        return Finding("recordings", "wrong", found, next_step)
     limit = settings.recordings.max_recordings
     if limit and sessions > limit + 1:
         found = f"{sessions} session folders in {folder}, more than recordings.max_recordings ({limit})"
@@ -178,6 +189,12 @@ def _check_recordings(settings: Settings) -> Finding:
     next_step = "" if sessions else "record with Habla, or point recordings.folder at data/audio/recordings"
     health: Health = "ok" if sessions else "note"
     return Finding("recordings", health, f"{sessions} session folders in {folder}", next_step)
+
+
+def _check_tables(settings: Settings) -> Iterator[Finding]:
+    for table in settings.annotation.tables:
+        if not table.exists():
+            yield Finding("tables", "wrong", f"{table} does not exist", "restore it, or correct annotation.tables")
 
 
 def _list_skipped_sessions(settings: Settings) -> Iterator[Finding]:

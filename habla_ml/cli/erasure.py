@@ -86,8 +86,9 @@ def _find_contributor(settings: Settings, name: str, now: datetime) -> Contribut
     entry = load_consents(settings, now).register.find(name)
     if entry is None:
         raise InputError(
-            f"contributor {name!r} is not in the register {settings.consent.registry} and gave no consent in the service; "
-            "set consent.registry to the register's file and add the contributor to it (docs/consent.md)"
+            f"contributor {name!r} is not in the register ({settings.consent.registry or 'consent.registry is not set'}) and "
+            "gave no consent in the service; set consent.registry to the register's file and add the contributor to it "
+            "(docs/consent.md)"
         )
     return entry
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typer import Exit
-
 from habla_ml.api import open_deployment
 from habla_ml.cli.context import AsJson, print_json, print_line
 from habla_ml.cli.profile_option import Profile
+from habla_ml.errors import SettingsError
 
 
 def hub_command(as_json: AsJson = False, profile: Profile = None) -> None:
@@ -17,8 +16,9 @@ def hub_command(as_json: AsJson = False, profile: Profile = None) -> None:
     settings = open_deployment(profile).settings
     name = settings.release.hub.repository
     if name is None:
-        print_line("release.hub.repository is not set, so no version goes to the Hub (docs/hub.md)")
-        raise Exit(1)
+        raise SettingsError(
+            "release.hub.repository is not set, so no version goes to the Hub; set it as docs/hub.md says"
+        )
     repository = open_repository(settings.release.hub, name)
     versions = list_hub_versions(repository)
     if as_json:

@@ -14,7 +14,7 @@ from habla_ml.cli.context import AsJson, print_json, print_labelled, print_line,
 from habla_ml.cli.profile_option import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from habla_ml.release.channel import ChannelPointer
     from habla_ml.release.published import PublishedRelease
@@ -47,7 +47,7 @@ def releases_command(
 ) -> None:
     """List the releases of a channel, newest first; an arrow marks the current one.
 
-    With --verify, it exits with 1 if a file is missing or damaged.
+    With --verify, it exits with 1 if a file is missing or damaged; in JSON, `problem` says what, or is null.
     """
     from habla_ml.release.channel import read_channel
     from habla_ml.release.published import list_releases
@@ -55,11 +55,14 @@ def releases_command(
     context = open_deployment(profile)
     name = channel or context.settings.release.channel
     releases = list_releases(context.release_store, name)
+    checked = _check_files(context, name) if verify else ()
     if as_json:
-        print_json([_describe(each) for each in releases])
+        problems = dict(checked)
+        print_json([_describe(each) | ({"problem": problems[each.version]} if verify else {}) for each in releases])
     else:
         _print_releases(releases, read_channel(context.release_store, name).current, name, context.settings)
-    if verify and not _verify_releases(context, name):
+        problems = dict(map(_print_problem, checked))
+    if any(problems.values()):
         raise typer.Exit(1)
 
 
@@ -97,22 +100,25 @@ def _print_releases(
         print_line(f"{name} is at move {current.sequence} ({current.move}), for {share}, {signed}")
 
 
-def _verify_releases(context: Deployment, channel: str) -> bool:
-    """Print for each release whether all of its files are as published; return whether all of them are."""
+def _check_files(context: Deployment, channel: str) -> Iterator[tuple[str, str | None]]:
+    """Read all files of each release; yield its version, and what is wrong, or None if every file is as published."""
     from habla_ml.errors import ReleaseError
     from habla_ml.release.channel import read_channel
     from habla_ml.release.stored_files import verify_release_files
 
-    problems = 0
     for each in reversed(read_channel(context.release_store, channel).releases):
         try:
             verify_release_files(context.release_store, each)
         except ReleaseError as error:
-            problems += 1
-            print_labelled(each.version, str(error), "red")
+            yield each.version, str(error)
         else:
-            print_labelled(each.version, "every file is as it was published", "green")
-    return problems == 0
+            yield each.version, None
+
+
+def _print_problem(checked: tuple[str, str | None]) -> tuple[str, str | None]:
+    version, problem = checked
+    print_labelled(version, problem or "every file is as it was published", "red" if problem else "green")
+    return checked
 
 
 def rollback_command(
@@ -137,8 +143,12 @@ def rollback_command(
 def promote_command(
     source: Annotated[str, typer.Argument(help="The channel whose release is promoted, such as `beta`.")],
     percent: Percent = None,
-    critical: Critical = None,
-    seen: Seen = None,
+    critical: Annotated[
+        bool, typer.Option("--critical", help="Apps install it at once, also over a metered connection.")
+    ] = False,
+    seen: Annotated[
+        int | None, typer.Option(help="Number of the move of SOURCE that you saw; refused if SOURCE moved since.")
+    ] = None,
     profile: Profile = None,
     channel: Channel = None,
 ) -> None:
@@ -152,7 +162,7 @@ def promote_command(
     delivery = Delivery(
         minimum_app_version=chosen.minimum_app_version,
         rollout_percent=chosen.rollout_percent if percent is None else percent,
-        critical=bool(critical),
+        critical=critical,
     )
     moved = promote(context.release_store, source, name, delivery, None, seen, _open_signing(context))
     print_line(f"{name} now points to {moved.version}, for {moved.rollout_percent} % of the devices")

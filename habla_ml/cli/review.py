@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,9 +12,9 @@ import typer
 from rich.table import Table
 
 from habla_ml.api import open_deployment
-from habla_ml.cli.context import print_json, print_line, print_progress, print_rich_table
+from habla_ml.cli.context import error_terminal, print_json, print_line, print_rich_table
 from habla_ml.cli.profile_option import Profile
-from habla_ml.errors import InputError
+from habla_ml.errors import CorpusError, InputError
 
 if TYPE_CHECKING:
     from habla_ml.annotation.review_queue import ReviewQueue
@@ -45,15 +46,20 @@ def review_command(
     from habla_ml.review.listing import list_segments
     from habla_ml.service.pages.clip_words import describe_reason
 
+    if sum((as_json, export is not None, write is not None)) > 1:
+        raise InputError("--json, --export and --write are three outputs; give one of them")
+    if person and write is None:
+        raise InputError("--person names who gets a table; give its folder with --write")
     deployment = open_deployment(profile)
     lake, settings = deployment.lake, deployment.settings
     if choose:
         _choose(deployment)
     queue = load_queue(lake)
     if queue is None:
-        print_line(
-            f"there is no review queue yet; run `{settings.command('review', '--choose')}`, or wait for its weekly schedule"
-        )
+        missing = f"there is no review queue yet; run `{settings.command('review', '--choose')}`, or wait for its weekly schedule"
+        if write is not None or export is not None:
+            raise CorpusError(missing)
+        print_json([]) if as_json else print_line(missing)
         return
     if write is not None:
         for name, rows in write_review_tables(lake, queue.items, person or ["1"], write).items():
@@ -75,7 +81,9 @@ def _choose(deployment: Deployment) -> None:
 
     lake = deployment.lake
     sent_back = find_segments_to_send_back(lake)
-    make_queue(lake, deployment.release_store, deployment.settings, datetime.now(UTC), print_progress, sent_back)
+    # Programs read the queue from the standard output.
+    log = partial(error_terminal.print, style="dim")
+    make_queue(lake, deployment.release_store, deployment.settings, datetime.now(UTC), log, sent_back)
 
 
 def _export(segments: list[ListedSegment], target: Path) -> None:
@@ -103,4 +111,9 @@ def _print_queue(segments: list[ListedSegment], queue: ReviewQueue, settings: Se
         f"{sum(each.is_random for each in queue.items)} drawn at random, {sum(each.is_blind for each in queue.items)} of "
         f"them blind; chosen on {settings.format_minute(queue.made_at)}"
     )
-    print_line(f"play and correct them at {page}")
+    if queue.items:
+        print_line(f"play and correct them at {page}")
+    else:
+        print_line(
+            f"the lake has no segment without a text; `{settings.command('status')}` shows what waits to be read"
+        )

@@ -31,7 +31,11 @@ def _resolve_below_root(path: Path, info: ValidationInfo) -> Path:
 
 def _require_existing(path: Path, info: ValidationInfo) -> Path:
     path = _resolve_below_root(path, info)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a folder above it that this user may not enter, or a name that is too long
+        raise ValueError(f"{path} cannot be read ({error.strerror}); fix its permissions or set another path") from None
+    if not is_there:
         raise ValueError(f"{path} does not exist; create it or set another path")
     return path
 

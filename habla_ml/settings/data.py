@@ -75,8 +75,11 @@ class RecordingsSettings(SettingsSection):
     @property
     def folder_problem(self) -> str | None:
         """Why nothing can be read from the folder; None where it exists."""
-        if self.folder.is_dir():
-            return None
+        try:
+            if self.folder.is_dir():
+                return None
+        except OSError as error:  # a folder above it that this user may not enter
+            return f"the recordings folder {self.folder} cannot be read ({error.strerror}); fix its permissions"
         return f"the recordings folder {self.folder} does not exist; create it or set recordings.folder"
 
 

@@ -105,9 +105,28 @@ def test_the_doctor_reports_a_missing_recordings_folder(profile):
 
 
 def test_the_doctor_reports_a_missing_table(profile):
-    found = run_habla_ml("doctor", "-p", str(profile), HABLA_ANNOTATION__TABLES='["nowhere.csv"]')
+    unusable = "x" * 300
+    found = run_habla_ml("doctor", "-p", str(profile), HABLA_ANNOTATION__TABLES=f"[nowhere.csv, {unusable}]")
     assert found.returncode == 1
     assert "nowhere.csv does not exist" in found.stdout
+    assert "File name too long" in found.stdout
+    assert "2 to repair" in found.stdout
+
+
+def test_a_path_that_cannot_be_used_is_one_message_with_the_path(profile, tmp_path):
+    (tmp_path / "a file").write_text("x")
+    found = run_habla_ml("init", str(tmp_path / "a file" / "project"))
+    assert (found.returncode, found.stdout) == (1, "")
+    assert f"error {tmp_path / 'a file'}/project" in found.stderr
+    assert "Not a directory; check the path" in found.stderr
+    found = run_habla_ml("releases", "-p", str(profile), HABLA_CORPUS__CONVENTIONS="x" * 300)
+    assert "key corpus.conventions" in found.stderr
+    assert "cannot be read (File name too long)" in found.stderr
+
+
+def test_the_next_step_of_init_works_in_a_shell_for_a_name_with_a_blank(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "cd 'mi escuela'\n" in run_habla_ml("init", "mi escuela").stdout
 
 
 def test_printed_commands_have_the_profile_option(profile):
@@ -128,3 +147,10 @@ def test_conventions_are_checked_by_their_test_cases(tmp_path):
     found = run_habla_ml("conventions", "check", str(broken))
     assert found.returncode == 1
     assert "broken-v1.yaml" in found.stderr.replace("\n", "")
+
+
+def test_the_ui_of_a_demo_that_was_not_run_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_habla_ml("init")
+    found = run_habla_ml("dev", "-p", "demo")
+    assert (found.returncode, "run `habla-ml demo` first" in found.stderr) == (1, True)

@@ -90,6 +90,9 @@ def test_a_damaged_file_of_any_release_is_named(
     assert (damaged.code, damaged.out.count("every file is as it was published")) == (1, 2)
     assert f"{archive.name} in" in damaged.out
     assert "is damaged" in damaged.out
+    listed = command.run("releases", "--verify", "--json")
+    found = {each["model_version"]: each["problem"] for each in json.loads(listed.out)}
+    assert (listed.code, found["v3"], found["v2"], "is damaged" in found["v1"]) == (1, None, None, True)
 
 
 def test_each_move_is_signed_by_the_key_that_apps_trust(command: CommandInProcess, store: DirectoryStore) -> None:

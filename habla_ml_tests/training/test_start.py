@@ -225,7 +225,7 @@ def test_the_command_lists_versions_with_their_commits(
     path.write_text(yaml.safe_dump(tree))
     on = CliRunner().invoke(app, ["hub", "-p", str(path)])
     assert (off.exit_code, on.exit_code) == (1, 0)
-    assert "release.hub.repository is not set" in off.output
+    assert "release.hub.repository is not set" in str(off.exception)
     assert f"v1  {found.revision}" in on.output
 
 
