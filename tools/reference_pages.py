@@ -113,6 +113,8 @@ def _format_default(field: Any) -> str:
 def _list_commands(command: Any, name: str) -> Iterator[tuple[str, click.Command]]:
     for each, below in getattr(command, "commands", {}).items():
         if getattr(below, "commands", None):
+            if below.invoke_without_command:  # a command of its own too, such as `train`
+                yield f"{name} {each}", below
             yield from _list_commands(below, f"{name} {each}")
         else:
             yield f"{name} {each}", below

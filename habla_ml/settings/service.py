@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -34,6 +35,19 @@ def _check_database_address(address: str) -> str:
 
 DatabaseAddress = Annotated[str, AfterValidator(_check_database_address)]
 """Address of a PostgreSQL database without the password, such as `postgresql://habla@db.example:5432/habla`."""
+
+
+def _require_network(text: str) -> str:
+    """Return the address or network; the server would take any other text, trust nobody, and say nothing."""
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError("expected an IP address or a network, such as 127.0.0.1 or 10.0.0.0/8") from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_require_network)]
+"""An IP address, or a network without bits behind its prefix."""
 
 
 class UploadLimitSettings(SettingsSection):
@@ -76,7 +90,7 @@ class ServiceSettings(SettingsSection):
     secret_variable: EnvironmentVariable = "HABLA_SERVICE_SECRET"  # noqa: S105 (the name of a variable)
     enrolment_code_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
     device_token_days: Annotated[int, Field(ge=1, le=3_650)] = 365
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     uploads: UploadLimitSettings = UploadLimitSettings()
 
     @property

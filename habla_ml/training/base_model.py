@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,10 @@ def resolve_base_model(recipe: Recipe) -> WhisperBaseModel:
             {file: compute_sha256(folder / file) for file in _DOWNLOADED_FILES if (folder / file).is_file()}
         )
     if faults := find_faults(folder):
-        source = f"{name} --revision {recipe.revision}" if recipe.base_model_is_on_hub else str(folder)
+        source = f"{name} --revision {recipe.revision}" if recipe.base_model_is_on_hub else shlex.quote(str(folder))
+        target = shlex.quote(f"{folder.name}-complete")
         raise TrainingError(
-            f"base model {name}: {'; '.join(faults)}; run `habla-ml complete-base-model {source} {folder.name}-complete` "
+            f"base model {name}: {'; '.join(faults)}; run `habla-ml complete-base-model {source} {target}` "
             "and set base_model to the new folder"
         )
     return WhisperBaseModel(folder, name, recipe.revision, digest)

@@ -14,7 +14,7 @@ from habla_ml.corpus.hours import corpus_hours
 from habla_ml.corpus.snapshot import Snapshot
 from habla_ml.errors import SettingsError, TrainingError
 from habla_ml.lake import Lake, catalogue
-from habla_ml.model_version import parent_version, version_number
+from habla_ml.model_version import is_version, parent_version, version_number
 from habla_ml.settings import SpeechSource, TrainingSettings
 from habla_ml.training.recipe import HubStart, Recipe, load_recipe
 
@@ -72,8 +72,13 @@ def propose_plan(
 
 
 def pin_plan(lake: Lake, plan: VersionPlan) -> None:
-    """Pin the plan of its version, unless the version has a plan."""
+    """Pin the plan of its version, unless the version has a plan; raise `TrainingError` for a name of another form.
+
+    Nothing would ever evaluate or release what was trained under a name such as `3` or `V3`.
+    """
     if find_plan(lake, plan.version) is None:
+        if not is_version(plan.version):
+            raise TrainingError(f"{plan.version!r} is no model version; name it v and a number, such as v3")
         lake.move_pointer(catalogue.PLAN.name(plan.version), asdict(plan), None)
 
 

@@ -93,9 +93,19 @@ def test_a_unit_has_its_own_secrets_only() -> None:
 
 
 def test_a_command_of_a_person_has_the_variables_of_the_daemon(tmp_path: Path) -> None:
-    given = {"DAGSTER_PG_PASSWORD": "a $b & c", "HABLA_SERVICE__DATABASE": "postgresql://habla@h/habla?a=1&b=2"}
-    (tmp_path / "dagster.env").write_text(f"# secret=no\nDAGSTER_PG_PASSWORD={given['DAGSTER_PG_PASSWORD']}\n", "utf-8")
-    (tmp_path / "pipeline.env").write_text(f"HABLA_SERVICE__DATABASE={given['HABLA_SERVICE__DATABASE']}", "utf-8")
+    given = {
+        "DAGSTER_PG_PASSWORD": "a $b & c",
+        "HABLA_LAKE__REGION": " d'e ",
+        "HABLA_RELEASE__LICENCE": 'f"g',
+        "HABLA_SERVICE__DATABASE": "postgresql://habla@h/habla?a=1&b=2",
+        "HABLA_PROFILE": "school",
+    }
+    # As systemd.exec(5) has it: blanks around a value do not count, quotes around it keep those inside, and a file
+    # counts before the unit.
+    (tmp_path / "dagster.env").write_text("# secret=no\nDAGSTER_PG_PASSWORD= a $b & c \t\n", "utf-8")
+    database = f"HABLA_SERVICE__DATABASE={given['HABLA_SERVICE__DATABASE']}"
+    quoted = """HABLA_LAKE__REGION=" d'e "\nHABLA_RELEASE__LICENCE='f"g'\nHABLA_PROFILE=school\n"""
+    (tmp_path / "pipeline.env").write_text(quoted + database, "utf-8")
     script = (SYSTEMD / "as_daemon.sh").read_text("utf-8")
     for installed, here in (
         ("/etc/habla_ml", str(tmp_path)),

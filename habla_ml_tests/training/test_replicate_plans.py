@@ -14,6 +14,7 @@ from habla_ml.training.plan import (
     VersionPlan,
     list_evaluated_replicates,
     list_evaluated_trainings,
+    pin_plan,
     plan_version,
     write_recipe_file,
 )
@@ -31,6 +32,13 @@ RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
 
 def load_plan_recipe(lake: Lake, plan: VersionPlan, folder: Path) -> Recipe:
     return load_recipe(write_recipe_file(lake, plan, folder))
+
+
+@pytest.mark.parametrize("name", ["3", "V3", "v03", "v3-final"])
+def test_nothing_is_planned_under_a_name_that_no_report_and_no_release_reads(lake: Lake, name: str) -> None:
+    with pytest.raises(TrainingError, match="is no model version; name it v and a number"):
+        pin_plan(lake, VersionPlan(name, "a" * 64, "b" * 64, 1.0))
+    assert not list(catalogue.PLAN.keys(lake))
 
 
 def test_replicates_have_the_snapshot_and_recipe_of_their_version_with_another_seed(lake: Lake, tmp_path: Path) -> None:

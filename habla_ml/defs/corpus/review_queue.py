@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from habla_ml.lake import Lake
 
 _ITEMS_SHOWN = 25
+_CHOICES: Final = {
+    "random": "segments drawn at random",
+    "ranked": (
+        "segments with an uncertain transcript of the released model, or one that differs from Habla's, rejected and quiet "
+        "segments, and speakers with little transcribed speech"
+    ),
+}
+"""What `review.choice` takes of the train sessions."""
 
 
 def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
@@ -38,11 +46,10 @@ def build_review_queue(settings: Settings) -> dg.AssetsDefinition:
             fail_window=timedelta(days=settings.monitoring.loop.review_queue_days)
         ),
         description=(
-            f"The {settings.review.minutes:g} minutes of speech to annotate next: segments with an uncertain "
-            "transcript of the released model, or one that differs from Habla's, rejected and quiet segments, and "
-            f"speakers with little transcribed speech, all of train sessions. {settings.review.random_share:.0%} are drawn at "
-            "random from the held-out sessions and are transcribed without a text in view; only those may become "
-            f"validation or test. `{settings.command('review')}` shows the queue in a terminal."
+            f"The {settings.review.minutes:g} minutes of speech to annotate next. First come texts that break the "
+            f"conventions. {settings.review.random_share:.0%} are drawn at random from the held-out sessions and are "
+            "transcribed without a text in view; only those may become validation or test. The rest is of train sessions: "
+            f"{_CHOICES[settings.review.choice]}. `{settings.command('review')}` shows the queue in a terminal."
         ),
     )
     def review_queue(
