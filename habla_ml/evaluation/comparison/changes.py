@@ -46,9 +46,16 @@ def compute_changes(
 def _compute_slice_changes(
     sliced: Sequence[tuple[Slice, Resample]], before: int, after: int
 ) -> tuple[SliceChange, ...]:
-    """Compare every slice that is large enough, but for slices that hold the whole set."""
+    """Compare every slice that is large enough and of several sessions, but for slices that hold the whole set.
+
+    A slice of one session was drawn sentence by sentence, which says nothing of other sessions and pairs with no draws.
+    """
     whole = max((part.utterances for part, _ in sliced), default=0)
-    large = [(part, resample) for part, resample in sliced if part.too_small is None and part.utterances < whole]
+    large = [
+        (part, resample)
+        for part, resample in sliced
+        if part.too_small is None and part.sessions > 1 and part.utterances < whole
+    ]
     figures = [(part, resample.point_change(before, after)) for part, resample in large]
     known = [(part, figure) for part, figure in figures if figure is not None]
     if not known:

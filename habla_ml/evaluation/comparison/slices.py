@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from habla_ml.evaluation.comparison.records import ComparisonMethod, Dimension, Slice, SliceRate
 from habla_ml.evaluation.metrics.inputs import Reference, ScoredSpeech
 from habla_ml.evaluation.scoring.rates import compute_rate, stack_counts
-from habla_ml.evaluation.scoring.statistics import Resample, to_interval
+from habla_ml.evaluation.scoring.statistics import Draws, Resample, to_interval
 from habla_ml.names import canonical_name, choose_spellings
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _SENTENCE_LABELS: Final = {True: "seen sentence", False: "new sentence", None: U
 def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[tuple[Slice, Resample], ...]:
     """Return every slice of the test set with its draws, the whole set first.
 
-    All slices are scored on the same draws. The improvement is that of the candidate over the base; None where either
-    is missing.
+    All slices are scored on the same draws. Where speakers are drawn, a slice of one speaker has none to draw from, so its
+    sessions are drawn. The improvement is that of the candidate over the base; None where either is missing.
     """
     groups: dict[_SliceKey, list[int]] = {}
     shown = choose_spellings(name for each in speech.references for name in (each.speaker_key, each.session_id))
@@ -43,12 +43,27 @@ def compute_slices(speech: ScoredSpeech, settings: EvaluationSettings) -> tuple[
         for key in _list_slice_keys(reference, settings.quiet_below_dbfs, shown):
             groups.setdefault(key, []).append(at)
     keys = sorted(groups, key=lambda key: (DIMENSIONS.index(key.dimension), key.rank, key.name))
-    whole = stack_counts([each.words for each in speech.models])
-    resamples = speech.draws.resample([whole.select_rows(groups[key]) for key in keys])
+    resamples = _resample_slices(speech, [groups[key] for key in keys], [shown[each] for each in speech.sessions])
     return tuple(
         (_make_slice(key, groups[key], speech, drawn, settings), drawn)
         for key, drawn in zip(keys, resamples, strict=True)
     )
+
+
+def _resample_slices(speech: ScoredSpeech, slices: Sequence[Sequence[int]], sessions: Sequence[str]) -> list[Resample]:
+    """Return the draws of each slice, given by its utterances; `sessions` has the session of each utterance."""
+    whole = stack_counts([each.words for each in speech.models])
+    tables = [whole.select_rows(each) for each in slices]
+    found = speech.draws.resample(tables)
+    of_sessions = Draws.of(sessions, speech.draws.draws, speech.draws.seed)
+    single = [
+        at
+        for at, rows in enumerate(slices)
+        if not speech.draws.has_several_units(rows) and of_sessions.has_several_units(rows)
+    ]
+    for at, drawn in zip(single, of_sessions.resample([tables[each] for each in single]), strict=True):
+        found[at] = drawn
+    return found
 
 
 def list_slice_names(reference: Reference, quiet_below_dbfs: float, shown: Mapping[str, str]) -> dict[Dimension, str]:

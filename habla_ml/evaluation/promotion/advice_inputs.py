@@ -15,7 +15,12 @@ from habla_ml.evaluation.comparison.records import Comparison, ModelScore
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.evaluation.comparison.version_scores import VersionScore
 from habla_ml.evaluation.promotion.advice import Advice, AdviceInputs, LatestVersion, TermErrorShare, advise
-from habla_ml.evaluation.promotion.curve_points import CurveModel, build_learning_curve, extract_curve_model
+from habla_ml.evaluation.promotion.curve_points import (
+    CurveModel,
+    build_learning_curve,
+    count_words_by_unit,
+    extract_curve_model,
+)
 from habla_ml.evaluation.promotion.learning_curve import LearningCurve
 from habla_ml.evaluation.promotion.rule import decide
 from habla_ml.export.registry import SERVED
@@ -165,8 +170,11 @@ def _fit_learning_curve(
 
 
 def _iterate_comparable_evidence(lake: Lake, plans: Sequence[VersionPlan], newest: Comparison) -> Iterator[Comparison]:
-    """Yield the newest comparison, then the stored ones with the same test set, scorer and base model."""
-    base = newest.model("base")
+    """Yield the newest comparison, then the stored ones with the same test set, scorer and base model.
+
+    A changed speaker map can give the speakers of one test set other names; then they cannot be paired.
+    """
+    base, words = newest.model("base"), count_words_by_unit(newest)
     yield newest
     for plan in reversed(plans[:-1]):
         try:
@@ -178,6 +186,7 @@ def _iterate_comparable_evidence(lake: Lake, plans: Sequence[VersionPlan], newes
             older.test.digest == newest.test.digest
             and (older.method.scorer, older.method.unit) == (newest.method.scorer, newest.method.unit)
             and (older_base and older_base.artefact_digest) == (base and base.artefact_digest)
+            and count_words_by_unit(older) == words
         ):
             yield older
 

@@ -51,6 +51,11 @@ def extract_curve_model(comparison: Comparison, name: str, hours: float) -> Curv
     return CurveModel(name, hours, counts)
 
 
+def count_words_by_unit(comparison: Comparison) -> dict[str, int]:
+    """Return the reference words of each unit of the bootstrap."""
+    return {part.name: part.words for part in comparison.slices if part.dimension == comparison.method.unit}
+
+
 def build_learning_curve(
     models: Sequence[CurveModel], draws: int, seed: int, newest: str | None = None
 ) -> LearningCurve | None:

@@ -200,6 +200,10 @@ class Draws:
         _, index = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
         return cls(index.astype(np.intp), draws, seed)
 
+    def has_several_units(self, rows: Sequence[int]) -> bool:
+        """Return whether these utterances of the set are of two or more units."""
+        return len(np.unique(self.unit[np.asarray(rows, dtype=np.intp)])) > 1
+
     def resample(self, tables: Sequence[Counts]) -> list[Resample]:
         """Return the totals of each table, all on the same draws.
 

@@ -13,7 +13,7 @@ from habla_ml.audio.background_sounds import synthesise_room_noise
 from habla_ml.evaluation.comparison.records import Slice
 from habla_ml.evaluation.comparison.slices import DIMENSIONS
 from habla_ml.evaluation.metrics.inputs import Reference
-from habla_ml_tests.testing.simulated_hypotheses import make_comparison, make_utterance, make_utterances
+from habla_ml_tests.testing.simulated_hypotheses import TEST_SETTINGS, make_comparison, make_utterance, make_utterances
 from habla_ml_tests.testing.spellings import respell
 
 
@@ -91,3 +91,26 @@ def test_noise_is_measured_from_the_samples() -> None:
         "unknown": 1,
     }
     assert Reference.of(clips[0]).snr_db == pytest.approx(5.0, abs=1.0)
+
+
+def test_a_slice_of_one_speaker_is_drawn_by_its_sessions_where_speakers_are_drawn() -> None:
+    utterances = make_utterances(6, 9)
+    many = {"bootstrap_draws": 1500, "smallest_slice_words": 20}
+    found = {}
+    for unit in ("session", "speaker"):
+        settings = TEST_SETTINGS.model_copy(update={**many, "unit": unit})
+        compared = make_comparison(utterances, {"base": 0.3, "candidate": 0.2}, settings=settings)
+        changes = {each.name: each.points for each in compared.changes[0].slices if each.dimension == "speaker"}
+        rates = {each.name: each.rates for each in compared.slices if each.dimension == "speaker"}
+        found[unit] = [(changes[name], rates[name]) for name in ("Ana", "Luis")]
+    assert found["speaker"] == found["session"]
+
+
+def test_a_slice_of_one_session_is_not_compared_however_small_a_slice_may_be() -> None:
+    settings = TEST_SETTINGS.model_copy(
+        update={"bootstrap_draws": 1500, "smallest_slice_sessions": 1, "smallest_slice_words": 1}
+    )
+    compared = make_comparison(make_utterances(4, 9), {"base": 0.3, "candidate": 0.2}, settings=settings)
+    dimensions = {each.dimension for each in compared.changes[0].slices}
+    assert "speaker" in dimensions
+    assert "session" not in dimensions

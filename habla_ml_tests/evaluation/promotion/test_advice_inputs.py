@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,7 @@ def fake_artefact_digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def evidence(roles: dict[ModelRole, str], speech=TEST_SET) -> Comparison:
+def evidence(roles: dict[ModelRole, str], speech=TEST_SET, scoring=TEST_SETTINGS) -> Comparison:
     evaluated = [
         DecodedModel(
             name,
@@ -69,7 +69,7 @@ def evidence(roles: dict[ModelRole, str], speech=TEST_SET) -> Comparison:
         )
         for role, name in roles.items()
     ]
-    return compare_decoded_models(speech, evaluated, TEST_SETTINGS, TEST_PROVENANCE)
+    return compare_decoded_models(speech, evaluated, scoring, TEST_PROVENANCE)
 
 
 def add_version(lake: Lake, version: str, hours: float, found: Comparison, recipe: str = "recipe") -> None:
@@ -194,6 +194,19 @@ def test_versions_with_other_test_sets_are_listed_but_not_on_the_curve(lake: Lak
     assert [each.name for each in curve.points] == ["base", "v3", "v2"]
     assert "Not on the curve: v1, because" in inputs.notes[0]
     assert "differ in recipe" in inputs.notes[1]
+
+
+def test_a_version_whose_speakers_had_other_names_is_listed_but_not_on_the_curve(
+    lake: Lake, settings: Settings
+) -> None:
+    by_speaker = TEST_SETTINGS.model_copy(update={"unit": "speaker"})
+    before = [replace(each, speaker=each.speaker.replace("Ana", "SPEAKER_01")) for each in TEST_SET]
+    add_version(lake, "v1", 4.0, evidence({"base": "base", "candidate": "v1"}, before, by_speaker))
+    add_version(lake, "v2", 8.0, evidence({"base": "base", "candidate": "v2"}, TEST_SET, by_speaker))
+    inputs, curve = collect_advice_inputs(lake, settings, None)
+    assert curve is not None
+    assert [each.name for each in curve.points] == ["base", "v2"]
+    assert "Not on the curve: v1, because" in inputs.notes[0]
 
 
 @pytest.mark.long
