@@ -117,9 +117,9 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "onnx_model": AssetCode("1", (*_PROGRAMS, "export.onnx")),
     "ggml_model": AssetCode("1", (*_PROGRAMS, "export.ggml", "export.whisper_cpp")),
     "transformers_model": AssetCode("1", ("export.prepare", "export.transformers_folder")),
-    "wer_report": AssetCode("5", (*_SCORES, "evaluation.promotion", "evaluation.run")),
+    "wer_report": AssetCode("6", (*_SCORES, "evaluation.promotion", "evaluation.run")),
     "recipe_sweep": AssetCode("1", ("training.sweep",)),
-    "engine_comparison": AssetCode("4", (*_SCORES, "evaluation.run")),
+    "engine_comparison": AssetCode("5", (*_SCORES, "evaluation.run")),
     "cdn_release": AssetCode(
         "3",
         (

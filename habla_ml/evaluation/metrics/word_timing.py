@@ -7,7 +7,7 @@ compare, so a score includes their share: a model that recognises one easy word 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from habla_ml.evaluation.metrics.inputs import DecodedModel, MetricInputs, Refer
 from habla_ml.evaluation.metrics.metric import Metric, MetricTable
 from habla_ml.evaluation.scoring.alignment import match_equal_words
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
-from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval, to_interval
+from habla_ml.evaluation.scoring.statistics import Counts, Draws, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,10 @@ class WordTimingScore(EvaluationRecord):
     reference_words: int
     matched_words: int
     mean_absolute_ms: Interval | None
-    """Over starts and ends, with a 95 % interval over sessions; None without matched words."""
+    """Over starts and ends, with a 95 % interval over sessions, or over the words of a single clip.
+
+    None without matched words, and where nothing shows how the errors vary, as with a single word.
+    """
     starts: EdgeError | None
     ends: EdgeError | None
 
@@ -89,20 +92,31 @@ def score_word_timing(timed: Sequence[UtteranceTiming], draws: int, seed: int) -
     """Return the score of one model from the errors of each clip."""
     starts = np.concatenate([np.empty(0), *(each.start_errors_ms for each in timed)])
     ends = np.concatenate([np.empty(0), *(each.end_errors_ms for each in timed)])
-    edges = np.array([2 * len(each.start_errors_ms) for each in timed], dtype=np.int64)
-    errors_us = [1000 * (np.abs(each.start_errors_ms).sum() + np.abs(each.end_errors_ms).sum()) for each in timed]
-    table = Counts(edges, np.rint(np.array(errors_us, dtype=np.float64)).astype(np.int64)[:, None])
-    (resample,) = Draws.of([each.session_id for each in timed], draws, seed).resample([table])
-    per_edge_us = to_interval(resample.rate(0))
     return WordTimingScore(
         utterances=len(timed),
         reference_words=sum(each.reference_words for each in timed),
         matched_words=len(starts),
-        mean_absolute_ms=per_edge_us
-        and Interval(per_edge_us.low / 1000, per_edge_us.value / 1000, per_edge_us.high / 1000),
+        mean_absolute_ms=_estimate_mean_absolute_ms(timed, draws, seed),
         starts=summarise_edges(starts),
         ends=summarise_edges(ends),
     )
+
+
+def _estimate_mean_absolute_ms(timed: Sequence[UtteranceTiming], draws: int, seed: int) -> Interval | None:
+    """Return the mean error of all starts and ends, where two draws differ; a time has no upper bound, as a share has."""
+    errors_us = [np.rint(1000 * (np.abs(each.start_errors_ms) + np.abs(each.end_errors_ms))) for each in timed]
+    sessions = [each.session_id for each in timed]
+    if len(timed) == 1:
+        errors_us = np.split(errors_us[0], len(errors_us[0])) if len(errors_us[0]) else []
+        sessions *= len(errors_us)
+    edges = np.array([2 * len(each) for each in errors_us], dtype=np.int64)
+    table = Counts(edges, np.array([each.sum() for each in errors_us], dtype=np.int64)[:, None])
+    (resample,) = Draws.of(sessions, draws, seed).resample([table])
+    per_edge_us = resample.rate(0)
+    if per_edge_us is None or np.nanmin(per_edge_us.drawn) == np.nanmax(per_edge_us.drawn):
+        return None
+    found = replace(per_edge_us, ceiling=np.inf).interval()
+    return Interval(found.low / 1000, found.value / 1000, found.high / 1000)
 
 
 def summarise_edges(errors_ms: NDArray[np.float64]) -> EdgeError | None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from habla_ml.audio import dequantise, pcm_sha256
 from habla_ml.demo.synthetic_speakers import CASTILIAN, make_andalusian_classroom, synthesize_utterance
@@ -71,6 +72,23 @@ def test_the_interval_is_over_sessions_and_every_word_has_the_same_weight():
     assert found.mean_absolute_ms is not None
     assert found.mean_absolute_ms.value == pytest.approx((4 * 0 + 4 * 100 + 1 * 200) / 9)
     assert found.mean_absolute_ms.low < found.mean_absolute_ms.value < found.mean_absolute_ms.high
+
+
+def test_the_interval_of_few_sessions_is_wider_than_their_values_and_one_word_has_none():
+    alignments = {each.segment_id: MANUAL for each in REFERENCES}
+    models = make_hypotheses(shift_words(0.05, 0.05), shift_words(0.06, 0.06))
+    found = score_word_timing(measure_word_timing(REFERENCES[:2], models, alignments), 5000, 1).mean_absolute_ms
+    assert found is not None
+    # Of two sessions the draws are 50, 55 and 60 ms; Student's t with one degree of freedom widens them.
+    half_ms = 5 * scipy.stats.t.ppf(0.975, 1) / scipy.stats.norm.ppf(0.975) * np.sqrt(2)
+    assert (found.low, found.value, found.high) == pytest.approx((55 - half_ms, 55, 55 + half_ms))
+    late = make_hypotheses((*shift_words(0.05, 0.05)[:2], *shift_words(0.15, 0.15)[2:]))
+    alone = score_word_timing(measure_word_timing(REFERENCES[:1], late, alignments), 500, 1).mean_absolute_ms
+    assert alone is not None
+    assert alone.low < 80 < alone.value < 120 < alone.high
+    word = make_hypotheses(shift_words(0.05, 0.05)[:1])
+    single = score_word_timing(measure_word_timing(REFERENCES[:1], word, alignments), 500, 1)
+    assert (single.matched_words, single.mean_absolute_ms) == (1, None)
 
 
 def test_clips_are_found_by_their_audio_and_others_are_ignored():
