@@ -82,7 +82,7 @@ def open_transcriber(
     if settings.fallback and model_folder is None:
         raise EvaluationError(
             f"evaluation.hosted.{options.engine}.fallback is on, but there is no local model to fall back to; "
-            "name a model or switch it off"
+            f"name one in front of the service, such as v2@{options.engine}, or switch it off"
         )
     service = HOSTED_SERVICES[options.engine].load()(options, settings)
     fallback = None

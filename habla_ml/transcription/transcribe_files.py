@@ -37,7 +37,7 @@ class TranscriptionModel:
     artefact: str
     """Digest of the model folder, under which hypotheses are cached."""
     folder: Path | None
-    """None for a hosted service."""
+    """Of a hosted service, that of the local model which replaces it; None without one."""
     options: EngineOptions
 
 

@@ -76,8 +76,9 @@ def test_a_spec_names_model_engine_options_and_quantisation(settings: Settings) 
     ), "as served, without the options that the engine does not support"
     phone = parse_model_spec("v2,profile=phone,beam_size=2", settings).decoding
     assert phone == build_profile_options("phone", settings.evaluation).model_copy(update={"beam_size": 2})
-    hosted = parse_model_spec("deepgram,model=nova-3", settings)
-    assert hosted.decoding == HostedOptions(engine="deepgram", model="nova-3")
+    for text, model in (("deepgram,model=nova-3", ""), ("v2@deepgram,model=nova-3", "v2")):
+        hosted = parse_model_spec(text, settings)
+        assert (hosted.model, hosted.decoding) == (model, HostedOptions(engine="deepgram", model="nova-3"))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class EvaluatedModel:
     artefact: str
     """Digest of what decodes, e.g. the tree id of a CTranslate2 folder."""
     folder: Path | None
-    """None for a hosted service."""
+    """Of a hosted service, that of the local model which replaces it; None without one."""
     checkpoint: str | None = None
     """Tree id of the checkpoint that the artefact was converted from; None where parity is not measured."""
     checkpoint_folder: Path | None = None

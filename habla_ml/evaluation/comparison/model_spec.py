@@ -1,7 +1,8 @@
 """The short text that names a model to compare.
 
 `v2`, `base`, a folder that an engine can read, or a hosted service. `@` selects another engine, a comma adds options:
-`v2@faster-whisper-batched,beam_size=1`, `v2,quantisation=float32`, `v2,profile=phone`, `deepgram,model=nova-3`.
+`v2@faster-whisper-batched,beam_size=1`, `v2,quantisation=float32`, `v2,profile=phone`, `deepgram,model=nova-3`. In
+`v2@deepgram`, v2 decodes the clips of the service while it is down, if its `fallback` is on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class ModelSpec:
     text: str
     """As typed; the model's name in tables."""
     model: str
-    """A version, `base`, a folder, or empty for a service."""
+    """A version, `base` or a folder; for a service its local replacement, or empty."""
     decoding: EngineOptions
     quantisation: str | None
     """Of the conversion; None for that of the settings."""
@@ -49,6 +50,8 @@ def parse_model_spec(text: str, settings: Settings) -> ModelSpec:
     given = dict(_parse_option(each, text) for each in pairs)
     if model in HOSTED_SERVICES:
         return ModelSpec(text, "", _parse_options({**given, "engine": model}, text), None)
+    if engine in HOSTED_SERVICES:
+        return ModelSpec(text, model, _parse_options({**given, "engine": engine}, text), None)
     quantisation = given.pop("quantisation", None)
     if not model:
         raise EvaluationError(f"{text!r} names no model; write a version like v2, base, a folder or a service")

@@ -27,6 +27,8 @@ from habla_ml.settings import Settings
 from habla_ml.training.base_model import resolve_base_model
 from habla_ml.training.plan import read_plan, write_recipe_file
 from habla_ml.training.recipe import Recipe, load_recipe
+from habla_ml.transcription.options import HostedOptions
+from habla_ml.transcription.serving_profiles import build_served_options
 
 
 def prepare_evaluated_models(
@@ -93,11 +95,12 @@ def prepare_model(
         EvaluationError: There is no such version or folder.
         ExportError: The checkpoint cannot be converted.
     """
-    if not spec.model:
+    if isinstance(spec.decoding, HostedOptions):
         # A service may change its model without notice, so its hypotheses are cached for a month.
         month = f"{datetime.now(UTC):%Y-%m}"
         digest = compute_digest({"service": spec.decoding.model_dump(mode="json"), "month": month})
-        return EvaluatedModel(spec.text, role, digest, None, decoding=spec.decoding)
+        folder = _prepare_replacement(spec.model, lake, settings, progress) if spec.model else None
+        return EvaluatedModel(spec.text, role, digest, folder, decoding=spec.decoding)
     if not is_version(spec.model) and spec.model != BASE:
         folder = Path(spec.model).expanduser()
         if not folder.is_dir():
@@ -115,6 +118,12 @@ def prepare_model(
     export = publish_export(lake, name, exporter, source, options, settings.work_folder, progress)
     folder = open_export(lake, exporter, export, settings.work_folder)
     return EvaluatedModel(spec.text, role, export.artefact, folder, decoding=spec.decoding)
+
+
+def _prepare_replacement(model: str, lake: Lake, settings: Settings, progress: Progress) -> Path | None:
+    """Return the folder of the local model that replaces a service while it is down, in the served format."""
+    served = ModelSpec(model, model, build_served_options(settings.evaluation), None)
+    return prepare_model(served, "compared", lake, settings, progress).folder
 
 
 def _open_export(name: str, role: ModelRole, export: PublishedExport, lake: Lake, settings: Settings) -> EvaluatedModel:

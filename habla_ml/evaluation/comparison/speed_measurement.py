@@ -150,7 +150,7 @@ def _time_call(transcriber: Transcriber, clips: Sequence[Utterance], failed: set
     began_s = time.perf_counter()
     hypotheses = transcriber.transcribe(clips)
     took_s = time.perf_counter() - began_s
-    if any(each.failure is not None for each in hypotheses):
+    if any(each.failure is not None or each.fallback_engine is not None for each in hypotheses):
         failed.add(at)
     return took_s
 

@@ -49,7 +49,7 @@ class SpeedRun(EvaluationRecord):
     audio_s: float
     """Of one round."""
     models: tuple[ModelTiming, ...]
-    """Without the models of which a clip failed."""
+    """Without the models of which a clip failed, or was decoded by another one."""
 
     def find(self, model: str) -> ModelTiming | None:
         """Return the times of a model, or None."""

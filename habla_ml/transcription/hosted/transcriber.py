@@ -45,7 +45,7 @@ class HostedTranscriber:
     ) -> None:
         self.options = options
         self.usage = Usage()
-        """`decode_s` and `audio_s` include the fallback."""
+        """`audio_s` is the audio that the service answered, since only that is paid; `decode_s` includes the fallback."""
         self.batch_clips = _BATCH_CLIPS
         self._settings = settings
         self._service = service
@@ -67,8 +67,7 @@ class HostedTranscriber:
         if usable:
             began_s = time.perf_counter()
             found.update(self._transcribe_all(usable))
-            audio_s = sum(clip.duration_s for clip in usable.values())
-            self.usage += Usage(audio_s, time.perf_counter() - began_s)
+            self.usage += Usage(decode_s=time.perf_counter() - began_s)
         return [found[at] for at in range(len(clips))]
 
     def transcribe_batches(self, batches: Iterable[Sequence[Clip]]) -> Iterator[list[Hypothesis]]:
@@ -89,7 +88,8 @@ class HostedTranscriber:
         paid_usd = sum(each.paid_usd for each in results.values())
         extra_reserved_usd = sum(each.extra_reserved_usd for each in results.values())
         self._spending.refund(month, sum(prices) + extra_reserved_usd - paid_usd)
-        self.usage += Usage(cost_usd=paid_usd)
+        answered_s = sum(clips[at].duration_s for at, each in results.items() if each.fault is None)
+        self.usage += Usage(answered_s, cost_usd=paid_usd)
         hypotheses = {at: each.build_hypothesis(clips[at]) for at, each in results.items()}
         if all(each.fault is not None for each in results.values()):
             self._check_working()

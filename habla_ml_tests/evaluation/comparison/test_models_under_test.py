@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from habla_ml.errors import ReleaseError
-from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models
+from habla_ml.evaluation.comparison.model_spec import parse_model_spec
+from habla_ml.evaluation.comparison.models_under_test import prepare_evaluated_models, prepare_model
 from habla_ml.export.ctranslate2 import CTRANSLATE2
 from habla_ml.export.exporter import ExportOptions
 from habla_ml.export.publish import SourceCheckpoint, publish_export
@@ -119,3 +120,15 @@ def test_a_release_without_a_model_in_the_lake_is_an_error(lake, cdn, settings, 
     release(cdn, tmp_path, "v1")
     with pytest.raises(ReleaseError, match=r"v1 is current on the channel and has no CTranslate2 model.*for v1"):
         list_previous_releases(lake, cdn, "v2", settings)
+
+
+def test_a_service_has_the_folder_of_the_local_model_that_replaces_it_and_one_cache(lake, settings, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"weights")
+    alone, replaced = (
+        prepare_model(parse_model_spec(text, settings), "compared", lake, settings, print)
+        for text in ("deepgram", f"{folder}@deepgram")
+    )
+    assert (alone.folder, replaced.folder) == (None, folder)
+    assert (alone.artefact, alone.decoding) == (replaced.artefact, replaced.decoding)

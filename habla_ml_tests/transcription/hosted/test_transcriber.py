@@ -21,7 +21,7 @@ from habla_ml.lake import Lake
 from habla_ml.settings.hosted import DeepgramSettings, HostedSettings
 from habla_ml.transcription.engine import RecognisedWord, Transcriber
 from habla_ml.transcription.hosted.spending import CapReachedError
-from habla_ml.transcription.hypothesis_cache import read_hypotheses, transcribe_cached
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, transcribe_cached
 from habla_ml.transcription.open import HostedAccess, open_transcriber
 from habla_ml.transcription.options import DecodingOptions, HostedOptions
 from habla_ml_tests.testing.transcription_service import CannedReply, FakeTranscriptionService, build_deepgram_response
@@ -243,6 +243,11 @@ def test_only_texts_of_the_service_are_cached(deepgram: LocalDeepgram, clips: li
     found = transcribe_cached(deepgram.lake, digest, transcriber, clips[:3])
     assert [each.fallback_engine for each in found] == [None] * 3
     assert deepgram.spent_usd == pytest.approx(0.03), "cached clips are not paid again"
+    used = read_usage(deepgram.lake, digest, OPTIONS)
+    answered_s = sum(each.duration_s for each in clips[:3])
+    assert (used.audio_s, used.cost_usd) == pytest.approx((answered_s, 0.03)), (
+        "the fallback and the refused are not paid"
+    )
 
 
 def test_a_service_that_is_not_configured_is_off(lake: Lake) -> None:
