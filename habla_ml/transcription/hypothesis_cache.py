@@ -59,7 +59,7 @@ def transcribe_cached(
     Memory holds all hypotheses, and the audio of one batch or, for a transcriber that reads ahead, of a few.
 
     Raises:
-        EvaluationError: The engine failed; hypotheses are saved after every `save_every` clips.
+        EvaluationError: The engine failed; finished hypotheses are saved.
         ServiceError: The Ray cluster that decodes was lost; the same are saved.
         LakeError: The cache cannot be read or written.
     """
@@ -75,22 +75,24 @@ def transcribe_cached(
             waiting.append((list(batch), len(order)))
             yield list(batch.values())
 
-    for hypotheses in transcriber.transcribe_batches(read_batches()):
-        sounds, done = waiting.popleft()
-        found = {key: replace(each, decode_s=None) for key, each in zip(sounds, hypotheses, strict=True)}
-        known.update(found)
-        # Do not cache outages or fallback results; ask the service again next time.
-        fresh.update(
-            (key, each) for key, each in found.items() if each.failure != "service" and not each.fallback_engine
-        )
-        decoded += len(found)
-        if len(fresh) >= save_every:
+    try:
+        for hypotheses in transcriber.transcribe_batches(read_batches()):
+            sounds, done = waiting.popleft()
+            found = {key: replace(each, decode_s=None) for key, each in zip(sounds, hypotheses, strict=True)}
+            known.update(found)
+            # Do not cache outages or fallback results; ask the service again next time.
+            fresh.update(
+                (key, each) for key, each in found.items() if each.failure != "service" and not each.fallback_engine
+            )
+            decoded += len(found)
+            if len(fresh) >= save_every:
+                save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
+                saved, fresh = transcriber.usage, {}
+            if progress:
+                progress(done, decoded)
+    finally:  # also where the service went down or the cap was reached: these clips are paid
+        if fresh:
             save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
-            saved, fresh = transcriber.usage, {}
-        if progress:
-            progress(done, decoded)
-    if fresh:
-        save_hypotheses(lake, artefact_digest, options, fresh, transcriber.usage.since(saved))
     if progress:
         progress(len(order), decoded)
     return [known[audio_sha256] for audio_sha256 in order]

@@ -14,7 +14,7 @@ from habla_ml.errors import EvaluationError
 from habla_ml.lake import Lake, compute_digest
 from habla_ml.lake.table import put_table, read_table
 from habla_ml.transcription.engine import Clip, Hypothesis, RecognisedWord
-from habla_ml.transcription.hypothesis_cache import read_hypotheses, save_hypotheses, transcribe_cached
+from habla_ml.transcription.hypothesis_cache import read_hypotheses, read_usage, save_hypotheses, transcribe_cached
 from habla_ml.transcription.isolated import IsolatedTranscriber
 from habla_ml.transcription.options import DecodingOptions
 
@@ -87,6 +87,17 @@ def test_a_failure_loses_only_unsaved_clips(lake: Lake, open_counting: Open, cli
     second = open_counting()
     assert len(transcribe_cached(lake, ARTEFACT, second, clips)) == 9
     assert second.decoded == 5
+
+
+def test_what_was_decoded_before_a_failure_is_saved_although_no_save_was_due(
+    lake: Lake, open_counting: Open, clips: list[Utterance]
+) -> None:
+    transcriber = open_counting(survives=7)
+    transcriber.batch_clips = 2
+    with pytest.raises(EvaluationError, match="power failure"):
+        transcribe_cached(lake, ARTEFACT, transcriber, clips)
+    assert len(read_hypotheses(lake, ARTEFACT, OPTIONS)) == 6
+    assert read_usage(lake, ARTEFACT, OPTIONS).audio_s == pytest.approx(sum(each.duration_s for each in clips[:6]))
 
 
 def test_concurrent_writers_lose_nothing(lake: Lake) -> None:
