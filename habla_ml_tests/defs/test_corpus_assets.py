@@ -3,8 +3,8 @@ import pytest
 
 from habla_ml.corpus.snapshot import find_sessions_in_two_splits, load_latest_snapshot, read_utterances
 from habla_ml.definitions import build_definitions
-from habla_ml.defs.backfill import find_stale_days
-from habla_ml.defs.runs import run_job
+from habla_ml.defs.backfill import apply_conventions, find_stale_days
+from habla_ml.errors import HablaError
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY
 from habla_ml_tests.testing.s3_clients import BUCKET, new_client
 
@@ -72,9 +72,11 @@ def test_changed_conventions_mark_days_stale_and_the_backfill_reads_no_audio(ing
     assert find_stale_days(ingested.lake(), changed) == [MONDAY, TUESDAY]
     audio = data_version(ingested.instance, "raw_recordings", MONDAY)
     kept = ingested.lake().fetch_path(audio).rename(ingested.folder / "audio-is-away")
-    definitions = build_definitions(changed)
-    for day in (MONDAY, TUESDAY):
-        assert run_job(definitions, ingested.instance, "update_text", day).success
+    later = changed.model_copy(update={"recordings": changed.recordings.model_copy(update={"first_day": TUESDAY})})
+    with pytest.raises(HablaError, match=f"{MONDAY} could not .* before recordings.first_day"):
+        apply_conventions(build_definitions(later), ingested.instance, ingested.lake(), later, print)
+    assert find_stale_days(ingested.lake(), changed) == [MONDAY]
+    apply_conventions(build_definitions(changed), ingested.instance, ingested.lake(), changed, print)
     assert find_stale_days(ingested.lake(), changed) == []
     assert kept.exists()
     assert "orthographic-v2" in ingested.metadata("annotated_corpus", MONDAY)["conventions"]
