@@ -166,8 +166,12 @@ class Channel:
 
 
 def list_channels(store: Store) -> list[str]:
-    """Return the names of all channels, sorted; lists the files of all of them."""
-    return sorted({each.key.split("/")[1] for each in store.list("channels/")})
+    """Return the names of all channels, sorted; lists the files of all of them.
+
+    What a person or a file manager left there, such as a `.DS_Store` or a copy of a folder, is no channel.
+    """
+    folders = {each.key.split("/")[1] for each in store.list("channels/") if each.key.count("/") > 1}
+    return sorted(filter(_CHANNEL_NAME.fullmatch, folders))
 
 
 def read_channel(store: Store, name: str) -> Channel:

@@ -135,9 +135,25 @@ def renew_signature(store: Store, channel: str, signing: Signing, now: datetime 
 
 
 def renew_all_signatures(store: Store, signing: Signing, now: datetime | None = None) -> list[ChannelPointer]:
-    """Renew the signature of every channel's present state; return the states."""
-    renewed = (renew_signature(store, name, signing, now) for name in list_channels(store))
-    return [each for each in renewed if each is not None]
+    """Renew the signature of every channel's present state; return the states.
+
+    Raises `ReleaseError` if a channel could not be renewed; the others are renewed all the same.
+    """
+    renewed: list[ChannelPointer] = []
+    faults: list[ReleaseError] = []
+    for name in list_channels(store):
+        try:
+            found = renew_signature(store, name, signing, now)
+        except PointerMovedError:  # whoever moved it has signed it
+            continue
+        except ReleaseError as error:  # one channel that somebody damaged must not let the others expire
+            faults.append(error)
+            continue
+        renewed += [] if found is None else [found]
+    if faults:
+        others = f"; renewed: {', '.join(each.channel for each in renewed) or 'none'}"
+        raise ReleaseError(f"{'; '.join(map(str, faults))}{others}") from faults[0]
+    return renewed
 
 
 def _read_seen(store: Store, name: str, seen_sequence: int | None) -> tuple[Channel, ChannelPointer]:

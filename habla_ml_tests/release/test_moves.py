@@ -137,6 +137,20 @@ def test_a_renewal_signs_anew_and_moves_nothing(store: Store, tmp_path: Path) ->
     assert [each.model_version for each in read_whole_channel(store).states] == ["v1", "v2", "v1"]
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"-v2", b"-v3")])
+def test_a_damaged_channel_does_not_let_the_others_expire(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    store = DirectoryStore(tmp_path / "cdn")
+    for channel in ("beta", "stable"):
+        publish(store, tmp_path, "v2", channel)
+    latest = store.read_versioned("channels/beta/latest.json")
+    assert latest is not None
+    store.compare_and_set("channels/beta/latest.json", damage(latest.data), latest.tag)
+    (tmp_path / "cdn/channels/.DS_Store").write_bytes(b"left by a file manager")
+    with pytest.raises(ReleaseError, match=r"beta.*; renewed: stable"):
+        renew_all_signatures(store, SIGNING, LATER)
+    assert read_whole_channel(store).current.signed_at == LATER
+
+
 def test_a_promotion_takes_the_files_of_the_other_channel_and_repeats_nothing(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "v1")
     publish(store, tmp_path, "v2", "beta")
