@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from habla_ml.errors import ExportError
 from habla_ml.export.prepare import PreparedCheckpoint, prepare_checkpoint
-from habla_ml.export.programs.parity import compute_psnr_db
+from habla_ml.export.programs.parity import compute_largest_difference, compute_psnr_db
 from habla_ml.lake import to_canonical_json
 from habla_ml_tests.testing.export_checkpoint import ignore_progress
 
@@ -48,6 +48,13 @@ def test_equal_results_have_a_psnr_that_json_has() -> None:
     values = torch.linspace(-1.0, 1.0, 5)
     assert to_canonical_json(compute_psnr_db(values, values)) == b"200.0"
     assert compute_psnr_db(values + 0.1, values) == pytest.approx(20.0)
+
+
+def test_a_program_that_returns_no_number_for_silence_has_no_difference_within_a_bound() -> None:
+    loud, silent = torch.ones(3), torch.zeros(3)
+    assert compute_largest_difference([loud, silent], [loud, silent + 0.5]) == 0.5
+    for actual in ([loud, silent / 0.0], [silent / 0.0, loud]):
+        assert not compute_largest_difference(actual, [loud, loud]) <= 1e9
 
 
 def test_a_transformers_5_checkpoint_becomes_exactly_the_files_that_converters_read(
