@@ -137,7 +137,7 @@ ASSET_CODE: Final[Mapping[str, AssetCode]] = {
     "channel_signatures": AssetCode("1", ("release.channel", "release.moves", "release.signing")),
     "hub_model": AssetCode("1", ("release.hub",)),
     "released_model_quality": AssetCode(
-        "1",
+        "2",
         (
             "monitoring.drift",
             "monitoring.inputs",

@@ -10,13 +10,15 @@ import numpy as np
 
 from habla_ml.errors import EvaluationError
 from habla_ml.evaluation.comparison.records import Comparison
+from habla_ml.evaluation.promotion.curve_points import extract_curve_model
 from habla_ml.evaluation.scoring.alignment import SCORER_VERSION, score_utterances, sum_counts
 from habla_ml.evaluation.scoring.normalisation import normalise_spanish
 from habla_ml.evaluation.scoring.rates import ErrorRate
 from habla_ml.evaluation.scoring.statistics import Counts, Draws, Resample, compute_t_quantile
 from habla_ml.lake import Lake, compute_digest
+from habla_ml.monitoring.excess import WeeklyMeasurement
 from habla_ml.monitoring.fresh_corrections import FreshCorrection
-from habla_ml.monitoring.record import ReleaseLevel, WeeklyQuality, WeeklyRate
+from habla_ml.monitoring.record import WeeklyQuality, WeeklyRate
 from habla_ml.review.candidates import find_segments
 from habla_ml.review.model_hypotheses import ReleasedModel, decode_candidates
 from habla_ml.settings import Settings
@@ -69,8 +71,11 @@ def compute_log_rate(resample: Resample) -> tuple[float, float]:
     return value, float(np.std(drawn) * math.sqrt(units / (units - 1)))
 
 
-def compute_release_level(comparison: Comparison, tolerated_worsening: float) -> ReleaseLevel:
-    """Return the error rate of the release on its own test set, from the evidence of its promotion.
+def measure_test_set(comparison: Comparison) -> tuple[ErrorRate, WeeklyMeasurement]:
+    """Return the release's error rate on its own test set, and its logarithm measured as that of a week, from its evidence.
+
+    The standard error is over the drawn sessions or speakers, of which one with most of the words is not many. Where there is
+    a single one, it is over its sentences.
 
     Raises:
         EvaluationError: The evidence has no error rate of the candidate.
@@ -80,15 +85,19 @@ def compute_release_level(comparison: Comparison, tolerated_worsening: float) ->
         raise EvaluationError(
             "the evidence of the released version has no error rate on a test set; materialise `wer_report` for it"
         )
-    sessions = comparison.test.sessions
-    interval, words = candidate.wer.interval, candidate.wer.counts.reference_words
-    value, high = (max(each, 0.5 / words) for each in (candidate.wer.value, interval.high))
-    return ReleaseLevel(
-        rate=candidate.wer,
-        log_standard_error=math.log(high / value) / compute_t_quantile(0.975, max(2, sessions) - 1),
-        sessions=sessions,
-        tolerated=value * (1 + tolerated_worsening),
-    )
+    least = 0.5 / candidate.wer.counts.reference_words
+    value = max(candidate.wer.value, least)
+    by_unit, method = extract_curve_model(comparison, candidate.name, 0.0).counts, comparison.method
+    if len(by_unit) > 1:
+        words = np.array([each.reference_words for each in by_unit.values()], dtype=np.int64)
+        errors = np.array([[each.errors] for each in by_unit.values()], dtype=np.int64)
+        draws = Draws.of(list(by_unit), method.bootstrap_draws, method.seed)
+        (resample,) = draws.resample([Counts(words, errors)])
+        error, units = compute_log_rate(resample)[1], float(resample.units[0])
+    else:
+        quantile = compute_t_quantile(0.975, max(2, comparison.test.utterances) - 1)
+        error, units = math.log(max(candidate.wer.interval.high, least) / value) / quantile, 1.0
+    return candidate.wer, WeeklyMeasurement("", math.log(value), error, units)
 
 
 def explain_incomparable(comparison: Comparison, model: ReleasedModel, settings: Settings) -> str | None:

@@ -23,7 +23,7 @@ from habla_ml.monitoring.drift import WeeklyDrift, detect_drift
 from habla_ml.monitoring.excess import ReferenceLevel, WeeklyMeasurement, compute_excesses
 from habla_ml.monitoring.fresh_corrections import open_fresh_corrections
 from habla_ml.monitoring.inputs import FEWEST_SESSIONS, build_input_series, sum_days
-from habla_ml.monitoring.quality import compute_release_level, explain_incomparable, measure_weeks
+from habla_ml.monitoring.quality import explain_incomparable, measure_test_set, measure_weeks
 from habla_ml.monitoring.record import MonitoredRelease, ReleaseLevel, WeeklyQuality
 from habla_ml.monitoring.snapshot_contents import read_snapshot_contents
 from habla_ml.monitoring.weeks import is_over, week_of_day, week_of_moment, weeks_before
@@ -112,7 +112,7 @@ def _run_drift_test(
 ) -> tuple[ReleaseLevel, tuple[WeeklyDrift, ...], dict[str, str]]:
     """Return the level of the release, the detector after each tested week, and why each other week is not tested."""
     bounds = settings.monitoring
-    level = compute_release_level(comparison, bounds.tolerated_worsening)
+    rate, test_set = measure_test_set(comparison)
     fault = explain_incomparable(comparison, model, settings)
     conventions = comparison.provenance.conventions_digest
     untested: dict[str, str] = {}
@@ -127,10 +127,14 @@ def _run_drift_test(
             value = math.log((counts.errors + 0.5) / counts.reference_words)
             error, units = each.representative.log_standard_error, each.representative.units
             tested.append(WeeklyMeasurement(each.week, value, error, units))
+    level = ReleaseLevel(
+        rate=rate,
+        log_standard_error=test_set.standard_error,
+        sessions=comparison.test.sessions,
+        tolerated=math.exp(test_set.value) * (1 + bounds.tolerated_worsening),
+    )
     tolerance = math.log1p(bounds.tolerated_worsening)
-    value, error = math.log(level.tolerated) - tolerance, level.log_standard_error
-    test_set = WeeklyMeasurement("", value, error, level.sessions)
-    reference = ReferenceLevel(value, error, tolerance)
+    reference = ReferenceLevel(test_set.value, test_set.standard_error, tolerance)
     excesses = compute_excesses(tested, reference, LEAST_WEEKLY_SPREAD, samples=[test_set])
     return level, detect_drift(excesses, bounds.weeks_between_false_alarms), untested
 
