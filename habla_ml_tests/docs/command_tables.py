@@ -96,6 +96,7 @@ RUN_BY_OTHER_TESTS: Final = {
     "habla-ml complete-base-model '~/models/whisper-small-es' '~/models/whisper-small-es-complete'": (
         "training/test_complete_base_model.py"
     ),
+    "habla-ml dev --ui-port 3001": "test_processes_together.py",
     "habla-ml device revoke DEVICE": "inbox/test_devices.py",
     "habla-ml erase --deleted-on-hub our-school/classroom-speech": "cli/test_hub_dataset.py",
     "habla-ml erase --finish": "cli/test_hub_dataset.py",
