@@ -30,6 +30,8 @@ from habla_ml.lake.shards import append_rows, is_table, iterate_batches
 FORMAT: Final = "habla_ml.review/1"
 MAX_LISTED_SEGMENTS: Final = 10_000
 CHOSEN_SCHEMA: Final = pa.schema([("segment_id", pa.string())])
+BLIND_PREFIX: Final = "blind-"
+"""In front of the key of a blind request in a table; tables of earlier versions have the key alone."""
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,20 @@ def _choose(deployment: Deployment) -> None:
 
 
 def _export(segments: list[ListedSegment], target: Path) -> None:
+    from habla_ml.delimited.spreadsheet import ENCODING
     from habla_ml.review.listing import format_csv, format_playlist
 
-    formats = {".csv": format_csv, ".m3u": format_playlist, ".m3u8": format_playlist}
-    if (make := formats.get(target.suffix.lower())) is None:
+    formats = {
+        ".csv": (format_csv, ENCODING),
+        ".m3u": (format_playlist, "utf-8"),
+        ".m3u8": (format_playlist, "utf-8"),
+    }
+    if (found := formats.get(target.suffix.lower())) is None:
         raise InputError(f"{target} has no known ending; end it with one of {', '.join(formats)}")
     if target.exists():
         raise InputError(f"{target} exists already and is not overwritten; give a new name")
-    target.write_text(make(segments), "utf-8")
+    make, encoding = found
+    target.write_text(make(segments), encoding)
     there = sum(bool(each.path) for each in segments)
     print_line(f"{target}: {len(segments)} segments, {there} of them in Habla's folder")
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from habla_ml.annotation.review_queue import ReviewItem
+from habla_ml.delimited.spreadsheet import SEPARATOR
 from habla_ml.lake import Lake
 from habla_ml.lake.shards import find_rows
 from habla_ml.recordings.days import load_day
@@ -63,9 +64,10 @@ def list_segments(
 
 
 def format_csv(segments: Sequence[ListedSegment]) -> str:
-    """Return a table with a header and a row for each segment."""
+    """Return a table for a spreadsheet, with a header and a row for each segment."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(ListedSegment.__dataclass_fields__), lineterminator="\n")
+    columns = list(ListedSegment.__dataclass_fields__)
+    writer = csv.DictWriter(out, columns, lineterminator="\n", delimiter=SEPARATOR)
     writer.writeheader()
     writer.writerows({**asdict(each), "why": "; ".join(each.why)} for each in segments)
     return out.getvalue()

@@ -62,8 +62,8 @@ def test_a_playlist_has_the_recordings_and_a_table_all_segments(ingested):
     files = [Path(line) for line in playlist.read_text().splitlines() if not line.startswith("#")]
     assert len(files) == len(items)
     assert all(each.is_file() for each in files)
-    with table.open() as lines:
-        rows = list(csv.DictReader(lines))
+    with table.open(encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines, delimiter=";"))
     assert [(each["session"], each["file"]) for each in rows] == [(each.parent.name, each.name) for each in files]
     again = run_habla_ml("review", "-p", profile, "--export", str(table))
     assert "is not overwritten" in again.stderr.replace("\n", " ")

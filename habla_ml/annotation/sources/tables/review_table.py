@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from habla_ml.annotation.review_audio import iterate_audio
-from habla_ml.annotation.review_queue import ReviewItem, load_blind_requests
+from habla_ml.annotation.review_queue import BLIND_PREFIX, BlindRequest, ReviewItem, load_blind_requests
+from habla_ml.delimited.spreadsheet import ENCODING, SEPARATOR
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
 
@@ -48,18 +49,22 @@ def write_review_tables(lake: Lake, items: Sequence[ReviewItem], people: Sequenc
                 "person": person,
                 "hint": each.hint,
                 "model_version": each.model_version,
-                "task": blind[each.segment_id].task if each.is_blind and each.segment_id in blind else REVIEW_TASK,
+                "task": _name_task(blind.get(each.segment_id) if each.is_blind else None),
             }
             for each in own
             if each.segment_id in with_audio
         ]
-        # Excel reads accents in UTF-8 only with a byte order mark.
-        with (folder / person / TABLE_NAME).open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, restval="")
+        with (folder / person / TABLE_NAME).open("w", encoding=ENCODING, newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, restval="", delimiter=SEPARATOR)
             writer.writeheader()
             writer.writerows(rows)
         counts[person] = len(rows)
     return counts
+
+
+def _name_task(request: BlindRequest | None) -> str:
+    """Return the task of a row; a key of digits alone would be a number in a spreadsheet, which rounds it."""
+    return REVIEW_TASK if request is None else f"{BLIND_PREFIX}{request.task}"
 
 
 def _write_clips(lake: Lake, items: Sequence[ReviewItem], folder: Path) -> set[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from habla_ml.annotation.events import AnswerStatus
-from habla_ml.annotation.review_queue import BlindRequest
+from habla_ml.annotation.review_queue import BLIND_PREFIX, BlindRequest
 from habla_ml.damaged_text import find_damage, is_blank
 from habla_ml.delimited.encoding import decode_text
 from habla_ml.delimited.table import canonical_column, open_delimited
@@ -92,7 +92,8 @@ class TableRow:
         """Return whether the row answers this blind request; None for a row of another program's table."""
         if not self.task:
             return None
-        return request is not None and self.task == request.task and not (self.hint or self.model_version)
+        key = self.task.removeprefix(BLIND_PREFIX)
+        return request is not None and key == request.task and not (self.hint or self.model_version)
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from habla_ml.annotation.event_log import load_events, read_events
-from habla_ml.annotation.review_queue import ReviewItem, save_queue
+from habla_ml.annotation.review_queue import ReviewItem, load_blind_requests, save_queue
 from habla_ml.annotation.sources.tables.review_table import write_review_tables
 from habla_ml.annotation.sources.tables.table_import import import_table
 from habla_ml.errors import InputError
@@ -29,12 +29,12 @@ def fill_in(folder: Path, texts: dict[str, dict[str, str]]) -> None:
     """Type into the rows of the named segments, as a person does in a spreadsheet."""
     path = folder / "fine_tune_dataset.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file, delimiter=";"))  # as Excel in Spanish reads it
     assert all(not row["transcript"] for row in rows)
     for row in rows:
         row.update(texts.get(Path(row["audio_path"]).stem, {}))
     with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        writer = csv.DictWriter(file, rows[0].keys(), delimiter=";")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -83,6 +83,25 @@ def test_a_row_with_another_key_or_a_hint_is_not_blind(workspace: HablaWorkspace
     assert log is not None
     found = {each.segment_id: each.is_blind for each in read_events(workspace.lake, log)}
     assert [found[each.segment_id] for each in items] == [False, False, None]
+
+
+def test_a_key_is_text_to_a_spreadsheet_and_that_of_an_earlier_version_still_counts(
+    workspace: HablaWorkspace, tmp_path: Path
+) -> None:
+    write_session(workspace.recordings, A, 1)
+    ingest_into(workspace)
+    items = [make_item(1, "", 1)]
+    save_queue(workspace.lake, items, datetime(2026, 2, 17, tzinfo=UTC))
+    write_review_tables(workspace.lake, items, ["ana"], tmp_path / "queue")
+    table = tmp_path / "queue" / "ana" / "fine_tune_dataset.csv"
+    # Sixteen digits, or digits and one `e`, are a number to a spreadsheet, which keeps fifteen digits of it.
+    key = load_blind_requests(workspace.lake)[items[0].segment_id].task
+    assert table.read_text("utf-8-sig").splitlines()[1].endswith(f";blind-{key}")
+    fill_in(table.parent, {items[0].segment_id: {"transcript": "hola", "task": key}})
+    import_table(table.parent, workspace.lake, workspace.settings, NOW)
+    log = load_events(workspace.lake, DAY)
+    assert log is not None
+    assert [each.is_blind for each in read_events(workspace.lake, log)] == [True]
 
 
 def test_answers_are_never_overwritten_by_a_second_export(workspace: HablaWorkspace, tmp_path: Path) -> None:
