@@ -97,7 +97,7 @@ def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
         step = "open `released_model_quality`"
         if found_channel.previous_release() is not None:
             step += f"; `{inputs.settings.command('rollback')}` goes back"
-        yield Finding("released model", "wrong", f"{found}; more errors since the week of {alarms[-1]}", step, values)
+        yield Finding("released model", "wrong", f"{found}; more errors since the week of {alarms[0]}", step, values)
     else:
         yield Finding("released model", "ok", found, "", values)
 

@@ -9,7 +9,7 @@ import pytest
 from habla_ml.errors import ReleaseError
 from habla_ml.evaluation.comparison.stored_evidence import read_stored_comparison
 from habla_ml.monitoring.finding import Finding
-from habla_ml.monitoring.released_model import watch_release
+from habla_ml.monitoring.released_model import load_monitored_release, watch_release
 from habla_ml.monitoring.status.inputs import StatusInputs
 from habla_ml.monitoring.status.storage_lines import describe_newest_version, describe_release
 from habla_ml.release.channel import Channel
@@ -52,13 +52,15 @@ def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(mo
 
 @pytest.mark.long
 def test_an_active_alarm_needs_a_person(monitored_deployment, monkeypatch):
-    for week in range(6):
+    for week in range(8):
         monitored_deployment.simulate_week(week, ERROR_RATE if week < 3 else 0.6)
-    now = week_start(6, monitored_deployment.settings)
+    now = week_start(8, monitored_deployment.settings)
     watch_release(monitored_deployment.lake, monitored_deployment.store, monitored_deployment.settings, now, print)
     found = read_release_line(monitored_deployment, now)
     assert found.health == "wrong"
-    assert "more errors since the week of" in found.found
+    first, *_, last = load_monitored_release(monitored_deployment.lake, "v1").alarms
+    assert first < last
+    assert f"more errors since the week of {first}" in found.found
     assert found.next_step == "open `released_model_quality`", "the first release has none to go back to"
     with pytest.raises(ReleaseError, match="there is no earlier one"):
         rollback(monitored_deployment.store, "stable")
