@@ -110,7 +110,7 @@ def _tabulate_splits(lake: "Lake", snapshot: "Snapshot") -> dg.MarkdownMetadataV
 
     blind = count_blind_references(lake, snapshot)
     changes, speakers = load_split_changes(lake), count_speakers(lake, snapshot)
-    total = sum(snapshot.hours.values())
+    total = sum(snapshot.hours.values()) or 1.0  # all segments can be left out
     rows = (
         {
             "split": split,

@@ -1,7 +1,8 @@
 """What starts a training: a grown corpus and the quarterly schedule.
 
 The hours at the last good training are read from the lake, because a run key is used only once and no cursor may be
-lost. A training that failed is tried again by the sensor, whatever started it (`defs.attempts`).
+lost. A requested training that failed is tried again by the sensor, whatever requested it (`defs.attempts`). One that a
+person launched for a version is not.
 """
 
 from datetime import UTC, datetime
