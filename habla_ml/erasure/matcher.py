@@ -27,6 +27,10 @@ _QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
 """Column of a table → the field of `ErasureMatcher` with the ids to look for; the index has marks of these columns."""
 _MAX_NAME_CHARS: Final = 500
+_NAME_KEYS: Final = frozenset({"speaker", "person"})
+"""Keys whose value is a name of a person. Any other text can be equal to a name, such as a pseudonym `test`, and is none."""
+_NAMED_KEYS: Final = frozenset({"people"})
+"""Keys of objects whose own keys are names."""
 _REMOVED: Final = object()
 
 
@@ -54,10 +58,10 @@ class ErasureMatcher:
     def clean_json(self, value: Any, replace_id: Callable[[str], str]) -> Any:
         """Return a JSON value without the erased items and keys.
 
-        Removes objects that name an erased segment or sound. Replaces the person's names by an alias. `replace_id`
-        returns the new text of a string that may be the id of a rewritten object.
+        Removes objects that name an erased segment or sound. Replaces the person's names by an alias, where the formats of
+        the lake have names. `replace_id` returns the new text of a string that may be the id of a rewritten object.
         """
-        kept = self._clean(value, replace_id)
+        kept = self._clean(value, replace_id, "")
         return None if kept is _REMOVED else kept
 
     def is_in_text(self, page: str) -> bool:
@@ -74,24 +78,33 @@ class ErasureMatcher:
     def _is_erased_name(self, text: str) -> bool:
         return bool(self.names) and len(text) <= _MAX_NAME_CHARS and canonical_name(text) in self.names
 
-    def _clean(self, value: Any, replace_id: Callable[[str], str]) -> Any:
+    def _clean(self, value: Any, replace_id: Callable[[str], str], place: str) -> Any:
+        """Return the value at a key, `place`, without the erased items; an item of a list has the key of the list."""
         if isinstance(value, str):
             if value in self.segments or value in self.sounds:
                 return _REMOVED
-            return make_alias(value) if self._is_erased_name(value) else replace_id(value)
+            return make_alias(value) if place in _NAME_KEYS and self._is_erased_name(value) else replace_id(value)
         if isinstance(value, dict):
             named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
             if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
                 return _REMOVED
-            pairs = (
-                (make_alias(key) if self._is_erased_name(key) else key, self._clean(below, replace_id))
-                for key, below in value.items()
-                if key not in self.segments and key not in self.sounds
-            )
-            return {key: below for key, below in pairs if below is not _REMOVED}
+            return self._clean_object(value, replace_id, has_names=place in _NAMED_KEYS)
         if isinstance(value, list):
-            return [each for each in (self._clean(below, replace_id) for below in value) if each is not _REMOVED]
+            cleaned = (self._clean(below, replace_id, place) for below in value)
+            return [each for each in cleaned if each is not _REMOVED]
         return value
+
+    def _clean_object(self, value: dict[str, Any], replace_id: Callable[[str], str], has_names: bool) -> dict[str, Any]:
+        is_speaker_slice = value.get("dimension") == "speaker"
+        kept = {}
+        for key, below in value.items():
+            if key in self.segments or key in self.sounds:
+                continue
+            place = "" if has_names else "speaker" if is_speaker_slice and key == "name" else key
+            cleaned = self._clean(below, replace_id, place)
+            if cleaned is not _REMOVED:
+                kept[make_alias(key) if has_names and self._is_erased_name(key) else key] = cleaned
+        return kept
 
 
 def redact_quotes(skipped_inputs: Any) -> Any:

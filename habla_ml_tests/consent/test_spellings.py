@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from habla_ml.annotation.consent_filter import open_consent_filter
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.register import Contributor, Voice
@@ -100,9 +102,23 @@ def test_an_erasure_finds_every_spelling_in_a_lake_of_an_earlier_version(tmp_pat
 
 def test_an_erasure_replaces_every_spelling_of_the_name_in_json() -> None:
     matcher = ErasureMatcher(frozenset(), frozenset(), frozenset({canonical_name("Lucía Peña")}))
-    before = {"people": dict.fromkeys(LABELS, "test"), "names": [*LABELS, "Paco"]}
+    items = [{"speaker": each} for each in (*LABELS, "Paco")]
+    slices = [{"dimension": "speaker", "name": each} for each in LABELS]
     aliases = [make_alias(each) for each in LABELS]
-    assert matcher.clean_json(before, str) == {"people": dict.fromkeys(aliases, "test"), "names": [*aliases, "Paco"]}
+    before = {"people": dict.fromkeys(LABELS, "test"), "items": items, "slices": slices}
+    assert matcher.clean_json(before, str) == {
+        "people": dict.fromkeys(aliases, "test"),
+        "items": [{"speaker": each} for each in (*aliases, "Paco")],
+        "slices": [{"dimension": "speaker", "name": each} for each in aliases],
+    }
+
+
+@pytest.mark.parametrize("name", ["test", "parquet", "v1", "speaker", "people"])
+def test_an_erasure_leaves_words_of_the_formats_that_are_equal_to_a_name(name: str) -> None:
+    matcher = ErasureMatcher(frozenset(), frozenset(), frozenset({name}))
+    counts = {"train": 4, "test": 2, "parquet": "v1", "speaker": 1, "model": {"name": "v1", "people": ["people"]}}
+    before = {**counts, "people": {"Paco": "test"}, "slices": [{"dimension": "source", "name": name}]}
+    assert matcher.clean_json(before, str) == before
 
 
 def test_one_child_of_a_table_in_many_spellings_is_one_group_of_the_split(tmp_path: Path) -> None:

@@ -121,6 +121,19 @@ def test_an_erasure_waits_for_the_folder_of_habla_whose_sessions_the_lake_has(in
     assert erase_withdrawn(workspace.lake, workspace.settings, LATER)[0] == 1
 
 
+@pytest.mark.parametrize("name", ["parquet", "inputs"])
+def test_a_pseudonym_that_is_a_word_of_the_lake_damages_nothing(inbox: Inbox, name: str) -> None:
+    give_consent(inbox.database, name)
+    inbox.receive(1, contributor=name)
+    inbox.receive(2, contributor="c-2")
+    inbox.ingest()
+    inbox.add_data_point(2, clip=2, text="Hola.")
+    events = inbox.collect()
+    assert erase_contributor(inbox, name).segments == 1
+    assert [each["speaker"] for each in inbox.read_segments()] == ["c-2"]
+    assert inbox.collect() == events
+
+
 def test_an_erasure_on_command_withdraws_the_consent_so_that_nothing_new_is_stored(inbox: Inbox) -> None:
     give_consent(inbox.database, "c-1")
     inbox.receive(1)
