@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from habla_ml.release.moves import rollback
 from habla_ml.release.signing import generate_key, load_keys, save_key
 from habla_ml.service.app import create_app
 from habla_ml.service.pages import status_cache
-from habla_ml.service.pages.status_summary import StatusSummary, read_status_summary
+from habla_ml.service.pages.status_summary import Growth, StatusSummary, read_status_summary
 from habla_ml.service.state import ServiceState
 from habla_ml_tests.service.pages.conftest import BROWSER, NOW, Pages
 
@@ -40,6 +41,14 @@ def test_an_empty_deployment_says_what_to_do_first(pages: Pages) -> None:
     assert "0 of 10 hours of corrected speech. 10 more hours and a new version is trained." in text
     assert "There is no version of your own yet." in text
     assert "Nothing has been released yet." in text
+
+
+def test_the_last_minutes_of_the_hours_are_not_rounded_away(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = replace(read_status_summary(pages.state), growth=Growth(9.96, 10.0, 12.34))
+    monkeypatch.setattr(status_cache, "read_status_summary", lambda _: summary)
+    text = read_text(pages.client.get("/status").text)
+    assert "9.96 of 10 hours of corrected speech. 0.04 more hours and a new version is trained." in text
+    assert "In total, 12.34 hours" in text
 
 
 def test_a_version_has_its_verdict_in_a_sentence_and_its_report(
