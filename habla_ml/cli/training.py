@@ -34,6 +34,8 @@ def train_command(
     """Train a version without Dagster, where `training.launch` says; the same command resumes it. Or estimate time and memory."""
     if context.invoked_subcommand is not None:
         return
+    if version is None and not estimate:
+        raise typer.BadParameter("give --version, such as v3, or --estimate")
     from habla_ml.training.launch.command import build_command
     from habla_ml.training.process import main
 

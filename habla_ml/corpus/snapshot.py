@@ -10,6 +10,7 @@ reads the open splits only, so that no other stage gets sealed speech by acciden
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ Split = Literal["train", "validation", "test", "sealed"]
 OPEN_SPLITS: Final[tuple[OpenSplit, ...]] = ("train", "validation", "test")
 """The splits that every stage may read."""
 SPLITS: Final[tuple[Split, ...]] = (*OPEN_SPLITS, "sealed")
+_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 FORMAT = "habla_ml.snapshot/1"
 
 
@@ -130,7 +132,12 @@ def save_snapshot(lake: Lake, draft: Snapshot) -> Snapshot:
 
 
 def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
-    """Read a snapshot by its id; raises `CorpusError` if the object is not a snapshot."""
+    """Read a snapshot by its id; raises `CorpusError` if it is no id, or the object is not a snapshot."""
+    if not _ID.fullmatch(snapshot_id):
+        raise CorpusError(
+            f"{snapshot_id!r} is no id of a snapshot, which has 64 hexadecimal digits; `habla-ml lineage v2` prints that of a "
+            "version in full, and without --snapshot the newest is taken"
+        )
     body: Any = lake.get_json(snapshot_id)
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise CorpusError(

@@ -154,3 +154,13 @@ def test_the_ui_of_a_demo_that_was_not_run_names_the_command(tmp_path, monkeypat
     run_habla_ml("init")
     found = run_habla_ml("dev", "-p", "demo")
     assert (found.returncode, "run `habla-ml demo` first" in found.stderr) == (1, True)
+
+
+def test_the_beginning_of_a_snapshot_as_the_ui_shows_it_names_where_the_whole_id_is(profile, tmp_path):
+    found = run_habla_ml("export-dataset", str(tmp_path / "out"), "--snapshot", "0123456789abcdef", "-p", str(profile))
+    assert (found.returncode, "habla-ml lineage v2" in found.stderr) == (1, True)
+
+
+def test_a_training_without_a_version_names_the_option(profile):
+    found = run_habla_ml("train", "-p", str(profile))
+    assert (found.returncode, "give --version, such as v3, or --estimate" in found.stderr) == (2, True)
