@@ -43,6 +43,8 @@ class QueueUpload:
         self._refused = 0
         self._without_consent: dict[str, str] = {}
         """Pseudonyms as typed, by their canonical form."""
+        self._checked: set[str] = set()
+        """Canonical pseudonyms of which the consents of this device were looked at."""
 
     def run(self) -> UploadReport:
         """Send everything; raises `ServiceUnreachableError` or a `ProblemReceivedError` that can pass."""
@@ -69,7 +71,7 @@ class QueueUpload:
         return True
 
     def _send_recording(self, each: QueuedRecording) -> bool:
-        if each.contributor is not None and canonical_name(each.contributor) in self._without_consent:
+        if each.contributor is not None and self._lacks_consent(each.contributor):
             return False
         try:
             self._connection.put_clip(each.id, each.path, each.sha256, each.session, each.contributor, each.recorded_at)
@@ -111,6 +113,19 @@ class QueueUpload:
         else:
             self._queue.refuse_data_point(point.id, result.type or "about:blank")
         self._refused += 1
+
+    def _lacks_consent(self, contributor: str) -> bool:
+        """Return whether clips of a contributor wait: no consent stands, or the service has refused each one of this device.
+
+        The consent of another person, with the same pseudonym on another device, is none of this person.
+        """
+        key = canonical_name(contributor)
+        if key not in self._checked:
+            self._checked.add(key)
+            consents = self._queue.consents.list_of_contributor(contributor)
+            if consents and all(each.refusal is not None for each in consents):
+                self._without_consent[key] = contributor
+        return key in self._without_consent
 
     def _wait_for_consent(self, contributor: str) -> None:
         """Keep what a contributor without a standing consent has here, unless a person withdrew it on the service's page.

@@ -116,6 +116,24 @@ def test_a_consent_that_is_refused_stops_no_other(
     assert device.upload() == NOTHING
 
 
+def test_no_clip_is_sent_under_the_consent_of_another_person_with_the_same_pseudonym(
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path, text: OfferedConsentText
+) -> None:
+    with DeviceClient(server.url, tmp_path / "other school", "1.0") as other:
+        other.enrol(server.make_code())
+        other.consent(text, "k-20")
+        other.record(b"their voice", "3A", "k-20")
+        other.upload()
+        device.consent(text, "K-20")
+        device.record(b"our voice", "3A", "K-20")
+        report = device.upload()
+        assert (report.recordings, report.without_consent) == (0, {"K-20"})
+        assert other.read_contributor("k-20").clips == 1
+    device.consent(text, "k-21")
+    device.record(b"our voice again", "3A", "k-21")
+    assert device.upload().recordings == 1
+
+
 def test_a_withdrawal_leaves_nothing_of_the_voice_on_the_device_nor_sends_it(
     server: ServedDeployment, device: DeviceClient, tmp_path: Path, text: OfferedConsentText
 ) -> None:
