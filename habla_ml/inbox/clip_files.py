@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from habla_ml.errors import LakeError
 from habla_ml.lake import Store
 from habla_ml.lake.factory import open_store
 from habla_ml.settings import Settings, StoreSettings
@@ -17,6 +18,14 @@ def open_clip_store(settings: Settings) -> Store:
     """Open the store of a deployment's clips; raises the errors of `open_store`."""
     folder = settings.service_folder / "inbox"
     return open_store(settings.service.inbox or StoreSettings(url=str(folder)))
+
+
+def require_clip_files(store: Store) -> None:
+    """Raise `LakeError` if a store has no clip at all: the disk of an inbox that has received some is not mounted."""
+    if next(iter(store.list(CLIP_PREFIX)), None) is None:
+        raise LakeError(
+            f"the inbox {store.url} has no clip, and clips were received; mount its disk, or set service.inbox"
+        )
 
 
 def get_incoming_folder(settings: Settings) -> Path:

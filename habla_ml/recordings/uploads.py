@@ -25,6 +25,7 @@ from typing import Final
 from habla_ml.audio import AudioDecoder
 from habla_ml.consent.admission import Admission, load_consents, open_admission
 from habla_ml.errors import InputError, ObjectMissingError, PointerMovedError
+from habla_ml.inbox.clip_files import require_clip_files
 from habla_ml.inbox.database import Database
 from habla_ml.inbox.erased_clips import erase_clips
 from habla_ml.inbox.unread_clips import UnreadClip, mark_ingested, mark_waiting, read_unread_clips, set_aside
@@ -116,11 +117,12 @@ class _DatedClip:
         return segment_id(UPLOAD_SOURCE, self.session_id, self.clip.clip_id)
 
     def decode(self, store: Store, decoder: AudioDecoder, longest_s: float) -> RecordedSegment:
-        """Return the segment; raise `InputError` with the reason if the file cannot be used."""
+        """Return the segment; raise `InputError` with the reason if the file cannot be used, `LakeError` if none is there."""
         clip = self.clip
         try:
             data = store.read(clip.file_key)
         except ObjectMissingError:
+            require_clip_files(store)
             raise InputError("is no longer in the inbox; send it again under a new id") from None
         if hashlib.sha256(data).hexdigest() != clip.sha256:
             raise InputError("has other bytes than were received; send it again under a new id")

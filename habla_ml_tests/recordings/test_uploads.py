@@ -13,7 +13,7 @@ import yaml
 from habla_ml.audio import pcm_sha256
 from habla_ml.consent.admission import load_consents
 from habla_ml.consent.tombstones import add_tombstones, read_tombstones
-from habla_ml.errors import PointerMovedError
+from habla_ml.errors import LakeError, PointerMovedError
 from habla_ml.inbox import unread_clips
 from habla_ml.inbox.clips import ClipReceiver, NewClip
 from habla_ml.inbox.unread_clips import find_unread_hours, list_upload_days, requeue_waiting_clips
@@ -52,6 +52,18 @@ def test_a_clip_of_each_format_of_a_phone_becomes_a_segment_of_its_day(inbox: In
         assert row["recorded_at"] == RECEIVED - timedelta(minutes=5)
         assert row["duration_s"] == pytest.approx(1.0, abs=0.1), ids[clip_id]
     assert done.seconds == pytest.approx(sum(row["duration_s"] for row in rows.values()))
+
+
+def test_an_inbox_whose_disk_is_not_mounted_sets_no_clip_aside(inbox: Inbox) -> None:
+    for number in (1, 2):
+        inbox.receive(number)
+    clips = Path(inbox.store.url) / "clips"
+    clips.rename(unmounted := clips.with_name("unmounted"))
+    with pytest.raises(LakeError, match="has no clip, and clips were received; mount its disk"):
+        inbox.ingest()
+    assert load_day(inbox.workspace.lake, DAY) is None
+    unmounted.rename(clips)
+    assert (inbox.ingest().segments, inbox.ingest().set_aside) == (2, 0)
 
 
 def test_a_clip_that_the_service_has_acknowledged_is_the_segment_that_was_sent(inbox: Inbox, tmp_path: Path) -> None:
