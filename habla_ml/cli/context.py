@@ -38,8 +38,9 @@ def print_labelled(label: str, text: str, style: str = "yellow") -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON; times in ISO 8601, sets sorted."""
-    terminal.print(json.dumps(value, ensure_ascii=False, indent=1, default=_to_json))
+    """Print a value as JSON, with escapes where the terminal is not in Unicode; times in ISO 8601, sets sorted."""
+    is_unicode = (getattr(terminal.file, "encoding", None) or "utf-8").lower().startswith("utf")
+    terminal.print(json.dumps(value, ensure_ascii=not is_unicode, indent=1, default=_to_json))
 
 
 def _to_json(value: object) -> object:

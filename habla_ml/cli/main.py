@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import metadata
@@ -106,6 +107,10 @@ def describe_program(
 
 def main() -> None:
     """Run a command; an error of the project, or of a file, prints its message without a traceback and exits with 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without a letter or an arrow must not end an erasure or a backup in the middle.
+            stream.reconfigure(errors="backslashreplace")
     try:
         load_environment_file()
         app()

@@ -40,7 +40,7 @@ def load_settings(profile: str | Path | None = None, environment: Mapping[str, s
     Raises:
         SettingsError: One line for each fault, with the file, the key and the expected value.
     """
-    path, option = _find_profile(profile or environment.get("HABLA_PROFILE", DEFAULT_PROFILE), environment)
+    path, option = _find_profile(profile or environment.get("HABLA_PROFILE") or DEFAULT_PROFILE, environment)
     tree = read_mapping(path, "profile")
     if "profile" in tree:
         raise SettingsError(f"{path}: key profile: the profile is named by its file; remove the line")

@@ -1,9 +1,12 @@
+import io
+import json
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from habla_ml.cli.context import print_labelled, print_line
+from habla_ml.cli.context import print_json, print_labelled, print_line
 from habla_ml.cli.doctor import run_checks
 from habla_ml.monitoring.finding import Finding
 from habla_ml_tests.testing.command_line import run_habla_ml, start_habla_ml
@@ -122,6 +125,24 @@ def test_a_path_that_cannot_be_used_is_one_message_with_the_path(profile, tmp_pa
     found = run_habla_ml("releases", "-p", str(profile), HABLA_CORPUS__CONVENTIONS="x" * 300)
     assert "key corpus.conventions" in found.stderr
     assert "cannot be read (File name too long)" in found.stderr
+
+
+def test_a_terminal_without_a_letter_ends_no_command(tmp_path):
+    found = start_habla_ml("init", str(tmp_path / "escuela ñ"), PYTHONIOENCODING="ascii")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "escuela \\xf1" in found.stdout
+
+
+def test_json_is_whole_on_a_terminal_without_a_letter(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    print_json({"speaker": "Lucía → 😀"})
+    assert json.loads(written.getvalue()) == {"speaker": "Lucía → 😀"}
+
+
+def test_an_empty_profile_variable_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path / 'configs' / 'local.yaml'} does not exist" in run_habla_ml("releases", HABLA_PROFILE="").stderr
 
 
 def test_the_next_step_of_init_works_in_a_shell_for_a_name_with_a_blank(tmp_path, monkeypatch):
