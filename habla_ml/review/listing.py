@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from habla_ml.annotation.review_queue import ReviewItem
-from habla_ml.delimited.spreadsheet import SEPARATOR
+from habla_ml.delimited.spreadsheet import SEPARATOR, write_cell
 from habla_ml.lake import Lake
 from habla_ml.lake.shards import find_rows
 from habla_ml.recordings.days import load_day
@@ -69,7 +69,10 @@ def format_csv(segments: Sequence[ListedSegment]) -> str:
     columns = list(ListedSegment.__dataclass_fields__)
     writer = csv.DictWriter(out, columns, lineterminator="\n", delimiter=SEPARATOR)
     writer.writeheader()
-    writer.writerows({**asdict(each), "why": "; ".join(each.why)} for each in segments)
+    rows = ({**asdict(each), "why": "; ".join(each.why)} for each in segments)
+    writer.writerows(
+        {name: write_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
+    )
     return out.getvalue()
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from habla_ml.annotation.review_audio import iterate_audio
 from habla_ml.annotation.review_queue import BLIND_PREFIX, BlindRequest, ReviewItem, load_blind_requests
-from habla_ml.delimited.spreadsheet import ENCODING, SEPARATOR
+from habla_ml.delimited.spreadsheet import ENCODING, SEPARATOR, write_cell
 from habla_ml.errors import InputError
 from habla_ml.lake import Lake
 
@@ -47,7 +47,7 @@ def write_review_tables(lake: Lake, items: Sequence[ReviewItem], people: Sequenc
             {
                 "audio_path": f"clips/{each.segment_id}.flac",
                 "person": person,
-                "hint": each.hint,
+                "hint": write_cell(each.hint),
                 "model_version": each.model_version,
                 "task": _name_task(blind.get(each.segment_id) if each.is_blind else None),
             }

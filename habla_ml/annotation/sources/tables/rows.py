@@ -27,6 +27,7 @@ from habla_ml.annotation.events import AnswerStatus
 from habla_ml.annotation.review_queue import BLIND_PREFIX, BlindRequest
 from habla_ml.damaged_text import find_damage, is_blank
 from habla_ml.delimited.encoding import decode_text
+from habla_ml.delimited.spreadsheet import read_cell
 from habla_ml.delimited.table import canonical_column, open_delimited
 from habla_ml.errors import InputError, InputUnavailableError
 from habla_ml.json_input import parse_json
@@ -269,7 +270,7 @@ def _parse_time(entry: Any, key: str) -> datetime | None:
 def _get_hint(entry: Any) -> str:
     """Return the text that the person saw; a spreadsheet damages it without the person's doing."""
     hint = entry.get("hint") or ""
-    return "" if isinstance(hint, str) and _find_cell_fault(hint) else _get_text(entry, "hint") or ""
+    return "" if isinstance(hint, str) and _find_cell_fault(hint) else read_cell(_get_text(entry, "hint") or "")
 
 
 def _get_typed_text(entry: Any, key: str) -> str | None:

@@ -14,6 +14,7 @@ from habla_ml.annotation.sources.tables.review_table import write_review_tables
 from habla_ml.annotation.sources.tables.table_import import import_table
 from habla_ml.errors import InputError
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
+from habla_ml.review.listing import format_csv, list_segments
 from habla_ml_tests.testing.habla_sessions import DAY, NOW, A, HablaWorkspace, ingest_into, write_session
 
 
@@ -111,3 +112,24 @@ def test_answers_are_never_overwritten_by_a_second_export(workspace: HablaWorksp
     for people in (["ana", "ana"], ["../ana"], [""]):
         with pytest.raises(InputError, match="distinct names"):
             write_review_tables(workspace.lake, [], people, tmp_path / "other")
+
+
+def test_no_text_of_a_device_is_a_formula_in_the_table(workspace: HablaWorkspace, tmp_path: Path) -> None:
+    write_session(workspace.recordings, A, 3)
+    ingest_into(workspace)
+    hints = ['=HYPERLINK("http://example.org","pulsa")', "-Hola.", "@todos"]
+    items = [make_item(number, hint, 0) for number, hint in enumerate(hints, 1)]
+    save_queue(workspace.lake, items, datetime(2026, 2, 17, tzinfo=UTC))
+    write_review_tables(workspace.lake, items, ["ana"], tmp_path / "queue")
+    path = tmp_path / "queue" / "ana" / "fine_tune_dataset.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        cells = [row["hint"] for row in csv.DictReader(file, delimiter=";")]
+    assert cells == [f" {hint}" for hint in hints]
+    listed = format_csv(list_segments(workspace.lake, items, workspace.recordings, str))
+    assert [row["text"] for row in csv.DictReader(listed.splitlines(), delimiter=";")] == cells
+    fill_in(path.parent, {each.segment_id: {"transcript": "Hola."} for each in items})
+    import_table(path.parent, workspace.lake, workspace.settings, NOW)
+    log = load_events(workspace.lake, DAY)
+    assert log is not None
+    seen = {each.segment_id: each.seen_text for each in read_events(workspace.lake, log)}
+    assert [seen[each.segment_id] for each in items] == [None, "-Hola.", "@todos"]
