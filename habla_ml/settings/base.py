@@ -47,7 +47,7 @@ def _resolve_location(url: str, info: ValidationInfo) -> str:
 def _require_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # `Europe` is a folder of the zones
         raise ValueError(f"{name!r} is not an IANA time zone; an example is Europe/Madrid") from None
     return name
 
@@ -92,6 +92,6 @@ EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 class SettingsSection(BaseModel):
-    """A part of the settings: frozen, without unknown keys."""
+    """A part of the settings: frozen, without unknown keys, infinite numbers and `.nan`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -35,7 +35,7 @@ def _check_range(lowest: float, highest: float) -> Callable[[Range], Range]:
 
 
 class _Effects(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Speed(_Effects):

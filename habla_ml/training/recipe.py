@@ -43,7 +43,7 @@ _KEYS_OF_ONE_DECISION: Final = (
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Windows(_Section):

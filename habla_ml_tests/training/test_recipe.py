@@ -40,6 +40,8 @@ def test_every_shipped_recipe_loads_and_has_the_name_of_its_file(path: Path) -> 
         ({"windows": {"share": 6}}, r"key windows\.share: is unknown; keys here are full_share, margin_s, step_s"),
         ({"learning_rate": "fast"}, r"key learning_rate: is 'fast': .*number"),
         ({"learning_rate": None}, r"key learning_rate: is missing"),
+        ({"learning_rate": float("inf")}, r"key learning_rate: is inf: .*finite"),
+        ({"weight_decay": float("nan")}, r"key weight_decay: is nan"),
         ({"revision": None}, r"revision must pin a commit of 40 hex digits"),
         ({"revision": "main"}, r"not 'main'; a branch name is not fixed"),
         ({"base_model": "package:demo/base_model"}, r"revision is for hub ids"),

@@ -1,0 +1,36 @@
+"""Values that no setting can have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from habla_ml.errors import SettingsError
+from habla_ml.settings import load_settings
+
+LOCAL = Path(__file__).resolve().parents[2] / "configs" / "local.yaml"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        # Both ended every command, or the code location of Dagster, with an OverflowError.
+        "HABLA_LAKE__CACHE_LIMIT_GB",
+        "HABLA_MONITORING__LOOP__REVIEW_QUEUE_DAYS",
+        # Nothing is below or above `.nan`, so no segment would have been quiet, and no bound met.
+        "HABLA_EVALUATION__QUIET_BELOW_DBFS",
+        "HABLA_EVALUATION__ACCEPTABLE__WER",
+    ],
+)
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_a_number_is_finite(variable: str, value: str) -> None:
+    key = variable.removeprefix("HABLA_").lower().replace("__", ".")
+    with pytest.raises(SettingsError, match=f"key {key}: is (-?inf|nan)"):
+        load_settings(LOCAL, {variable: value})
+
+
+@pytest.mark.parametrize("name", ["Europe", "é" * 300, "Madrid", ""])
+def test_what_is_no_time_zone_is_refused_with_an_example(name: str) -> None:
+    with pytest.raises(SettingsError, match="is not an IANA time zone; an example is Europe/Madrid"):
+        load_settings(LOCAL, {"HABLA_TIME_ZONE": f"'{name}'"})
