@@ -17,7 +17,8 @@ from habla_ml.inbox.database import Database
 from habla_ml.inbox.schema import CLIPS
 from habla_ml.inbox.waiting import list_distinct, requeue_waiting, update_each
 
-_MOST_CLOCK_LEAD: Final = timedelta(hours=1)
+_MOST_CLOCK_LEAD: Final = timedelta(days=1)
+"""The clock of the pipeline can be behind instead: a clip of less than a day ahead waits, and keeps its times."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def find_unread_hours(database: Database) -> list[UnreadHour]:
 
 
 def date_future_clips(database: Database, now: datetime) -> int:
-    """Let the unread clips count as received now that a clock which was ahead dated over an hour later; return how many.
+    """Let the unread clips count as received now that a clock which was ahead dated over a day later; return how many.
 
     Otherwise they would wait until the clock of the pipeline is there.
     """

@@ -1,6 +1,6 @@
 """Received clips in Dagster: sensor, asset and what follows, with real definitions, database, store and lake."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -93,6 +93,16 @@ def test_a_restored_lake_gets_what_the_service_received_since(deployed: DagsterD
     assert "the lake was restored from 2026-03-01T03-00-00Z: 2 clips and 0 texts are read again" in found.report
     assert deployed.run("ingest_uploads", HOUR).success
     assert deployed.metadata("raw_recordings", DAY)["segments"] == 2
+
+
+def test_clips_of_a_clock_that_was_ahead_are_explained_or_come_in_now(deployed: DagsterDeployment) -> None:
+    inbox, now = make_inbox(deployed.folder), datetime.now(UTC)
+    inbox.receive(1, received_at=now + timedelta(hours=5))
+    found = deployed.evaluate("new_uploads")
+    assert found.partitions == []
+    assert "is left out: it is after the present hour, by a clock of the service that was ahead" in found.report
+    inbox.receive(2, received_at=now + timedelta(days=500))
+    assert deployed.evaluate("new_uploads").partitions == [f"{datetime.now(UTC):%Y-%m-%dT%H}"]
 
 
 def test_without_a_service_nothing_is_requested_and_no_database_is_made(deployed: DagsterDeployment) -> None:

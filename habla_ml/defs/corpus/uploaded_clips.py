@@ -6,6 +6,7 @@ hour therefore records a materialisation of `raw_recordings` for each day that i
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -86,7 +87,7 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
 
 def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor of received clips."""
-    job = RequestedJob(INGEST_UPLOADS, received_hours(settings), HOUR_TAG, lambda _: _explain_outside(settings))
+    job = RequestedJob(INGEST_UPLOADS, received_hours(settings), HOUR_TAG, partial(_explain_outside, settings))
 
     @dg.sensor(
         job_name=INGEST_UPLOADS,
@@ -126,7 +127,9 @@ def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
     return new_uploads
 
 
-def _explain_outside(settings: Settings) -> str:
+def _explain_outside(settings: Settings, hour: str) -> str:
+    if hour > f"{datetime.now(UTC):%Y-%m-%dT%H}":
+        return "is after the present hour, by a clock of the service that was ahead; its clips wait for a day at most"
     return f"is before recordings.first_day ({settings.recordings.first_day}); set an earlier first_day"
 
 
