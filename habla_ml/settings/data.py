@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from habla_ml.settings.base import (
     Cron,
@@ -58,6 +58,13 @@ class StoreSettings(SettingsSection):
         return self
 
 
+def _check_first_day(day: str) -> str:
+    """Return the day; Dagster makes partitions from it on, and cannot compute those of the first and the last years."""
+    if not "1970-01-01" <= day < "3000":
+        raise ValueError("expected a day from 1970-01-01 on; 1970-01-01 takes all lessons")
+    return day
+
+
 class RecordingsSettings(SettingsSection):
     """Habla's recordings folder, when a session is finished, and whether the browser's raw stream is archived.
 
@@ -66,7 +73,7 @@ class RecordingsSettings(SettingsSection):
     """
 
     folder: LocalPath
-    first_day: DayText = "2026-01-01"
+    first_day: Annotated[DayText, AfterValidator(_check_first_day)] = "2026-01-01"
     max_recordings: Annotated[int, Field(ge=0)] = 100
     crashed_after_hours: Annotated[float, Field(gt=0)] = 12.0
     longest_segment_s: Annotated[float, Field(gt=0, le=30)] = 30.0

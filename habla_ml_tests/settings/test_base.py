@@ -34,3 +34,14 @@ def test_a_number_is_finite(variable: str, value: str) -> None:
 def test_what_is_no_time_zone_is_refused_with_an_example(name: str) -> None:
     with pytest.raises(SettingsError, match="is not an IANA time zone; an example is Europe/Madrid"):
         load_settings(LOCAL, {"HABLA_TIME_ZONE": f"'{name}'"})
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "9999-12-31"])
+def test_a_first_day_without_partitions_in_dagster_is_refused(day: str) -> None:
+    # The first and the last one ended the code location with an OverflowError.
+    with pytest.raises(SettingsError, match="key recordings.first_day: .* expected a day from 1970-01-01 on"):
+        load_settings(LOCAL, {"HABLA_RECORDINGS__FIRST_DAY": day})
+
+
+def test_all_lessons_of_the_epoch_are_possible() -> None:
+    assert load_settings(LOCAL, {"HABLA_RECORDINGS__FIRST_DAY": "1970-01-01"}).recordings.first_day == "1970-01-01"
