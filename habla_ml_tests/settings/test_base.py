@@ -39,7 +39,7 @@ def test_what_is_no_time_zone_is_refused_with_an_example(name: str) -> None:
 @pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "9999-12-31"])
 def test_a_first_day_without_partitions_in_dagster_is_refused(day: str) -> None:
     # The first and the last one ended the code location with an OverflowError.
-    with pytest.raises(SettingsError, match="key recordings.first_day: .* expected a day from 1970-01-01 on"):
+    with pytest.raises(SettingsError, match=r"key recordings\.first_day: .* expected a day from 1970-01-01 on"):
         load_settings(LOCAL, {"HABLA_RECORDINGS__FIRST_DAY": day})
 
 
