@@ -165,6 +165,11 @@ def find_exposure_warnings(settings: ServiceSettings) -> list[str]:
             "service.public_url is set without service.trusted_proxies, so all clients of the proxy count as one address "
             "and share its limits; add the proxy's address"
         )
+    if address.path:
+        found.append(
+            f"service.public_url {settings.public_url} has a path, below which apps work and the pages do not; give the service "
+            "a host name of its own"
+        )
     return found
 
 

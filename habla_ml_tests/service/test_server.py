@@ -204,6 +204,7 @@ def test_an_exposed_service_without_encryption_is_warned_about(tmp_path: Path) -
     for service, text in (
         (ServiceSettings(host="0.0.0.0"), "without encryption"),  # noqa: S104
         (ServiceSettings(public_url="http://habla.example", trusted_proxies=("127.0.0.1",)), "use https"),
+        (ServiceSettings(public_url="https://a.example/b", trusted_proxies=("127.0.0.1",)), "a host name of its own"),
         (ServiceSettings(public_url="https://habla.example"), "share its limits"),
     ):
         assert [text in each for each in find_exposure_warnings(service)] == [True]
