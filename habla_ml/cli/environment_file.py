@@ -36,7 +36,10 @@ def require_same_variables() -> None:
     """
     path = _find_file()
     for name, value in _read(path).items():
-        if os.environ.get(name, value) != value:
+        present = os.environ.get(name, value)
+        # The folder is the same with a slash at its end, or by a link.
+        is_same_folder = Path(value).is_absolute() and Path(value).resolve() == Path(present).resolve()
+        if present != value and not is_same_folder:
             raise SettingsError(
                 f"{path} sets {name} to another value than the environment or -p, and Dagster would take that of the file; "
                 "remove the line, or leave the variable out"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from habla_ml.cli.environment_file import require_same_variables
+from habla_ml.errors import SettingsError
 from habla_ml_tests.testing.command_line import run_habla_ml
 from habla_ml_tests.testing.deployment_settings import PROJECT, write_settings
 
@@ -45,6 +47,15 @@ def test_the_ui_does_not_start_with_another_profile_than_the_service(project: Pa
     assert found.returncode == 1
     assert f"{project / '.env'} sets HABLA_PROFILE to another value" in found.stderr
     assert "remove the line" in found.stderr
+
+
+def test_another_way_of_writing_a_folder_is_no_other_value(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".env").write_text(f"DAGSTER_HOME='{project}/home/'\n", "utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(project / "home"))
+    require_same_variables()
+    monkeypatch.setenv("DAGSTER_HOME", str(project / "other"))
+    with pytest.raises(SettingsError, match="sets DAGSTER_HOME to another value"):
+        require_same_variables()
 
 
 def test_an_unreadable_file_is_named(project: Path) -> None:
