@@ -96,6 +96,31 @@ def test_a_second_training_is_not_requested_while_one_is_running(ingested):
     assert found.skip_reason == dg.SkipReason("a training is queued or running")
 
 
+@pytest.mark.parametrize("retry_settings", [{"retry_after_s": 0.001}])
+def test_a_run_of_an_older_version_does_not_end_the_retries_of_the_newest(ingested):
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+    asked = ingested.tick("corpus_growth").run_requests[0]
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v2"])
+    leave_failed_run(ingested, dg.RunRequest(partition_key="v2", tags={VERSION_TAG: "v2"}), "train_and_release")
+    ingested.instance.create_run_for_job(  # as a person who releases it again
+        ingested.definitions.resolve_job_def("train_and_release"),
+        tags={"dagster/partition": "v1"},
+        status=dg.DagsterRunStatus.SUCCESS,
+    )
+    assert asked.partition_key == "v1"
+    assert days(ingested.tick("corpus_growth")) == ["v2"]
+
+
+@pytest.mark.parametrize("retry_settings", [{"retry_after_s": 0.001}])
+@pytest.mark.parametrize("growth_hours", [1000.0])
+def test_a_version_that_a_person_deleted_stops_no_tick(ingested):
+    ingested.instance.add_dynamic_partitions(MODEL_VERSIONS, ["v1"])
+    leave_failed_run(ingested, dg.RunRequest(partition_key="v1", tags={VERSION_TAG: "v1"}), "train_and_release")
+    assert days(ingested.tick("corpus_growth")) == ["v1"]
+    ingested.instance.delete_dynamic_partition(MODEL_VERSIONS, "v1")
+    assert days(ingested.tick("corpus_growth")) == []
+
+
 @pytest.mark.parametrize("growth_hours", [10])
 def test_the_skip_reason_has_the_growth_of_the_corpus(ingested):
     assert "h of 10 h" in str(ingested.tick("corpus_growth").skip_reason)

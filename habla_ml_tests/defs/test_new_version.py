@@ -49,3 +49,11 @@ def test_a_version_can_be_added_without_a_training_and_is_not_added_twice(ingest
     requested, skipped = request(ingested)
     assert requested == []
     assert "more of speech" in skipped
+
+
+def test_an_added_version_that_was_deleted_before_its_training_is_not_requested(ingested: DagsterDeployment) -> None:
+    launch(ingested, start_training=True)
+    ingested.instance.delete_dynamic_partition(MODEL_VERSIONS, "v1")
+    requested, skipped = request(ingested)
+    assert requested == []
+    assert "more of speech" in skipped

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERSION_TAG: Final = "habla_ml/version"
 _START_TAG: Final = "habla_ml/start_training"
-_PARTITION_TAG: Final = "dagster/partition"
+PARTITION_TAG: Final = "dagster/partition"
 _LONGEST_S: Final = 1800
 
 
@@ -78,11 +78,16 @@ def find_next_version(instance: dg.DagsterInstance, lake: "Lake") -> str:
 
 
 def find_requested_version(instance: dg.DagsterInstance) -> str | None:
-    """Return the version that a person had added for a training which has not started; None without one."""
+    """Return the version that a person had added for a training which has not started; None without one.
+
+    A version that was deleted from the partitions since is not requested: Dagster would refuse the run at each tick.
+    """
     requested = dg.RunsFilter(job_name=NEW_VERSION, tags={_START_TAG: "yes"}, statuses=[dg.DagsterRunStatus.SUCCESS])
     newest = instance.get_run_records(requested, limit=1)
     if not newest:
         return None
     version = newest[0].dagster_run.tags[VERSION_TAG]
-    started = dg.RunsFilter(job_name=RETRAIN, tags={_PARTITION_TAG: version}, created_after=newest[0].create_timestamp)
+    if not instance.has_dynamic_partition(MODEL_VERSIONS, version):
+        return None
+    started = dg.RunsFilter(job_name=RETRAIN, tags={PARTITION_TAG: version}, created_after=newest[0].create_timestamp)
     return None if instance.get_run_ids(started, limit=1) else version

@@ -12,15 +12,18 @@ import dagster as dg
 
 from habla_ml.defs.attempts import RetryPolicy, RunAttempts, count_attempts, explain_wait, is_running
 from habla_ml.defs.jobs import RETRAIN
-from habla_ml.defs.models.new_version import VERSION_TAG, find_next_version, find_requested_version
+from habla_ml.defs.models.new_version import PARTITION_TAG, VERSION_TAG, find_next_version, find_requested_version
 from habla_ml.defs.partitions import MODEL_VERSIONS, model_versions
 from habla_ml.defs.resources import StoreResource
 from habla_ml.defs.schedules import schedule_job
 from habla_ml.errors import IsolatedError, isolate
+from habla_ml.model_version import version_number
 from habla_ml.settings import Settings
 
 if TYPE_CHECKING:
     from habla_ml.lake import Lake
+
+_RUNS_EXAMINED = 20
 
 
 def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -94,14 +97,25 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
 
 def _find_failed_version(instance: dg.DagsterInstance, settings: Settings) -> str | None:
-    """Return the version whose training failed last and is tried again; None if it succeeded or is given up."""
-    newest = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN), limit=1)
-    if not newest or newest[0].dagster_run.status != dg.DagsterRunStatus.FAILURE:
+    """Return the newest version if its last training failed and is tried again; None if it succeeded or is given up.
+
+    A run of an older version, such as one that a person releases again, does not end this. A version that was deleted from
+    the partitions does not count.
+    """
+    records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN), limit=_RUNS_EXAMINED)
+    versions = set(instance.get_dynamic_partitions(MODEL_VERSIONS))
+    runs = [run for each in records if _find_version(run := each.dagster_run) in versions]
+    last = max(runs, key=lambda run: version_number(_find_version(run)), default=None)  # of equal ones the newest
+    if last is None or last.status != dg.DagsterRunStatus.FAILURE:
         return None
-    version = newest[0].dagster_run.tags.get(VERSION_TAG)
+    version = last.tags.get(VERSION_TAG)
     if version is None or _count_trainings(instance, version, settings).given_up:
         return None
     return version
+
+
+def _find_version(run: dg.DagsterRun) -> str:
+    return run.tags.get(PARTITION_TAG, run.tags.get(VERSION_TAG, ""))
 
 
 def _request_training(instance: dg.DagsterInstance, lake: "Lake", settings: Settings, occasion: str) -> dg.SensorResult:
