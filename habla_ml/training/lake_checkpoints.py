@@ -124,8 +124,8 @@ def restore_checkpoint(lake: Lake, identity: RunIdentity, stored: StoredCheckpoi
         shutil.rmtree(restored, ignore_errors=True)
         return f"the checkpoint of step {stored.step} in the lake is incomplete and is not used: {error}"
     shutil.rmtree(checkpoints, ignore_errors=True)
+    write_remedies(checkpoints.parent, stored.remedies)  # first: a process killed before the rename restores both again
     restored.rename(checkpoints)
-    write_remedies(checkpoints.parent, stored.remedies)
     return f"the checkpoint of step {stored.step} comes from the lake"
 
 

@@ -6,6 +6,7 @@ stored in the pointer `models/<version>/plan`.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -161,11 +162,19 @@ def read_plan(lake: Lake, version: str) -> VersionPlan:
 
 
 def write_recipe_file(lake: Lake, plan: VersionPlan, folder: Path) -> Path:
-    """Write the pinned recipe to a YAML file in `folder` and return its path."""
-    path = folder / f"recipe-{plan.recipe[:16]}.yaml"
-    if not path.exists():
+    """Write the pinned recipe to a YAML file in `folder` and return its path.
+
+    A file that a full disk or a power loss cut is written again: half a recipe is often a valid one.
+    """
+    path, text = folder / f"recipe-{plan.recipe[:16]}.yaml", lake.get_bytes(plan.recipe)
+    if not path.exists() or path.read_bytes() != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(lake.get_bytes(plan.recipe))
+        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # another process can read the file now
+        try:
+            unfinished.write_bytes(text)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -114,6 +114,23 @@ def test_another_folder_gets_both_with_the_remedies_and_resumes_the_latest(
     assert restore_checkpoint(lake, IDENTITY, stored, second) is None, "the local one is later"
 
 
+def test_a_process_that_ends_before_it_wrote_the_remedies_restores_both_again(
+    lake: Lake, lease: HeldLease, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "first" / "checkpoints"
+    write_checkpoint(checkpoints, 12)
+    store_checkpoint(CheckpointStore(lake, lease, tmp_path / "stored"), checkpoints, 12)
+    stored = lease.training.checkpoint
+    assert stored is not None
+    second = tmp_path / "second" / "checkpoints"
+    (second.parent / "remedies.json").mkdir(parents=True)
+    with pytest.raises(OSError, match="remedies"):
+        restore_checkpoint(lake, IDENTITY, stored, second)
+    (second.parent / "remedies.json").rmdir()
+    assert restore_checkpoint(lake, IDENTITY, stored, second) == "the checkpoint of step 12 comes from the lake"
+    assert read_remedies(second.parent) == REMEDIES
+
+
 def test_weights_that_a_published_version_shares_with_a_checkpoint_stay(
     lake: Lake, lease: HeldLease, tmp_path: Path
 ) -> None:

@@ -53,6 +53,15 @@ def test_replicates_have_the_snapshot_and_recipe_of_their_version_with_another_s
     assert lake.get_bytes(plans[0].recipe).decode() == RECIPE_TEXT.replace("seed: 7", "seed: 11")
 
 
+@pytest.mark.parametrize("left", [b"", RECIPE_TEXT.encode()[:-20]])
+def test_a_recipe_file_that_a_full_disk_cut_is_written_again(lake: Lake, tmp_path: Path, left: bytes) -> None:
+    plan = store_trained_plan(lake, "v2")
+    path = write_recipe_file(lake, plan, tmp_path / "work")
+    path.write_bytes(left)
+    assert write_recipe_file(lake, plan, tmp_path / "work").read_text("utf-8") == RECIPE_TEXT
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_existing_plans_are_kept_and_a_new_seed_gets_the_next_name(lake: Lake, tmp_path: Path) -> None:
     store_trained_plan(lake, "v2")
     first = plan_replicates(lake, "v2", [11, 12], tmp_path)
