@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -160,11 +161,15 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
         return build_lock_path(self._instance.root_directory, run_id)
 
     def _remove_old_locks(self) -> None:
-        """Remove the lock files of finished runs whose processes were killed."""
+        """Remove the lock files of finished runs whose processes were killed.
+
+        A command holds the lock before its run is recorded; without the file nothing would notice that it was killed.
+        """
         for path in self._lock_path("").glob("*"):
             run = self._instance.get_run_by_id(path.name)
-            if run is None or run.is_finished:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if run.is_finished if run is not None else not is_worker_alive(path):
+                    path.unlink()
 
 
 def _is_worker_of(pid: int, run_id: str) -> bool:

@@ -242,6 +242,25 @@ def test_no_signal_is_sent_to_a_process_that_is_not_the_runs(instance, tmp_path)
         os.waitpid(child, 0)
 
 
+def test_a_launch_leaves_the_lock_of_a_command_whose_run_is_not_recorded_yet(instance, tmp_path):
+    lock, left = (build_lock_path(instance.root_directory, name) for name in ("of-a-command", "of-a-killed-command"))
+    child = os.fork()
+    if child == 0:
+        with hold_worker_lock(lock):
+            (tmp_path / "held").touch()
+            time.sleep(DEADLINE_S)
+        os._exit(0)
+    try:
+        wait_until((tmp_path / "held").exists)
+        left.touch()
+        instance.run_launcher._remove_old_locks()
+        assert is_worker_alive(lock)
+        assert not left.exists()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_second_code_location_of_the_pipeline_launches_no_run(instance, home):
     (home / LOCATION_FILE).write_text("north")
     server = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="south")
