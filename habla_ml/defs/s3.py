@@ -1,4 +1,8 @@
-"""A store in a bucket with a client from dagster-aws, so that credentials and endpoints are set as usual in Dagster."""
+"""A store in a bucket whose endpoint and region are a resource of dagster-aws, as usual in Dagster.
+
+The client is that of the commands. One of dagster-aws waits 60 s for a connection, six times: with a server that is gone,
+ticks that Dagster has given up would hold all threads of the code server, and no alert could be sent.
+"""
 
 import time
 from functools import lru_cache
@@ -8,7 +12,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from habla_ml.defs.resources import StoreResource, list_store_fields
-from habla_ml.lake.s3_errors import translate_s3_errors
+from habla_ml.lake.factory import create_s3_client
 from habla_ml.settings import StoreSettings
 
 _CLIENT_LIFETIME_S: Final = 600.0
@@ -22,14 +26,14 @@ class S3StoreResource(StoreResource):
     s3: dg.ResourceDependency[S3Resource]
 
     def client(self) -> Any:
-        """Return the boto3 client, as dagster-aws configures it; the same one for some minutes."""
-        return _open_client(self.s3.model_dump_json(), int(time.monotonic() // _CLIENT_LIFETIME_S))
+        """Return a boto3 client; the same one for some minutes."""
+        period = int(time.monotonic() // _CLIENT_LIFETIME_S)
+        return _open_client(self.url, self.s3.endpoint_url, self.s3.region_name, period)
 
 
 @lru_cache(maxsize=_MAX_CLIENTS)
-def _open_client(s3: str, _period: int) -> Any:
-    with translate_s3_errors("cannot open an S3 client"):
-        return S3Resource.model_validate_json(s3).get_client()
+def _open_client(url: str, endpoint_url: str | None, region: str | None, _period: int) -> Any:
+    return create_s3_client(StoreSettings(url=url, endpoint_url=endpoint_url, region=region))
 
 
 def s3_store(where: StoreSettings, cache: str) -> S3StoreResource:

@@ -54,7 +54,7 @@ def open_store(settings: StoreSettings, s3_client: S3Client | None = None) -> St
             f"store url {settings.url!r} names the bucket {url.netloc!r}, which is not a valid bucket name "
             "(3 to 63 lower-case letters, digits, dots and hyphens); write s3://bucket/prefix"
         )
-    client = s3_client or _create_client(settings)
+    client = s3_client or create_s3_client(settings)
     distribution, path = settings.cloudfront_distribution, settings.cloudfront_path
     on_replaced = CloudFrontInvalidation(distribution, path) if distribution else None
     store = S3Store(client, url.netloc, url.path, on_replaced=on_replaced)
@@ -78,7 +78,7 @@ def _recall_place(_location: str) -> _KnownPlace:
     return _KnownPlace()
 
 
-def _create_client(settings: StoreSettings) -> S3Client:
+def create_s3_client(settings: StoreSettings) -> S3Client:
     """Create a client from the settings; boto3 finds the credentials (environment, profile, role)."""
     import boto3
     from botocore.config import Config

@@ -47,6 +47,8 @@ class SentAlerts:
     """For the next call."""
     active: tuple[str, ...]
     """Keys of the conditions that have outlasted their patience."""
+    silent: frozenset[str] = frozenset()
+    """Channels that do not answer; asking them again would use up the time of the caller."""
 
 
 @dataclass
@@ -68,7 +70,8 @@ def send_new_alerts(
     Args:
         report: What holds now.
         state: That of the last call; None before the first one.
-        settings: The channels. A channel that refuses an alert gets it again at the next call.
+        settings: The channels. A channel that refuses an alert gets it again at the next call. One that does not answer is
+            not asked again in this call.
         now: An aware time.
         environment: Has the secrets of the channels.
         log: Called with each delivery and each fault.
@@ -76,18 +79,20 @@ def send_new_alerts(
     known_before = _parse(state)
     current = {each.key: known_before.get(each.key, _ActiveCondition(now)) for each in report.conditions}
     kept = {key: each for key, each in known_before.items() if key in report.unknown and key not in current}
-    active_keys = []
+    active_keys, silent = [], set[str]()
     for condition in report.conditions:
         known = current[condition.key]
         if now - known.since < condition.patience:
             continue
         active_keys.append(condition.key)
         alert = Alert(f"{condition.key}/{known.since.isoformat()}", condition.subject, condition.text)
-        for attempt in deliver(alert, settings, known.delivered, environment):
+        for attempt in deliver(alert, settings, {*known.delivered, *silent}, environment):
             log(attempt.fault or f"alert {condition.key} sent by {attempt.channel}")
             if not attempt.fault:
                 known.delivered.append(attempt.channel)
-    return SentAlerts(_format({**kept, **current}), tuple(active_keys))
+            elif attempt.is_slow:
+                silent.add(attempt.channel)
+    return SentAlerts(_format({**kept, **current}), tuple(active_keys), frozenset(silent))
 
 
 def _parse(state: str | None) -> dict[str, _ActiveCondition]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from habla_ml.settings.models import AlertSettings, EmailSettings
 
 _TIMEOUT_S: Final = 10.0
+_SLOW_S: Final = 2.0
 _WEBHOOK_ATTEMPTS: Final = 3
 _WEBHOOK_PAUSE_S: Final = 0.5
 
@@ -45,6 +46,8 @@ class DeliveryAttempt:
     channel: str
     fault: str = ""
     """Why the channel refused it; empty where it was delivered."""
+    is_slow: bool = False
+    """Whether the refusal took so long that another one could use up the time of a sensor's tick."""
 
 
 def list_channels(settings: AlertSettings) -> tuple[str, ...]:
@@ -63,9 +66,11 @@ def deliver(
         if channel in delivered:
             continue
         errors: list[IsolatedError] = []
+        started = time.monotonic()
         with isolate(channel, errors):
             send(alert)
-        yield DeliveryAttempt(channel, errors[0].message if errors else "")
+        is_slow = bool(errors) and time.monotonic() - started > _SLOW_S
+        yield DeliveryAttempt(channel, errors[0].message if errors else "", is_slow)
 
 
 def send_once(
@@ -119,6 +124,8 @@ def _post_webhook(alert: Alert, variable: str, environment: Mapping[str, str]) -
             answer = httpx.post(url, json=body, timeout=_TIMEOUT_S)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             fault = f"the webhook in {variable} cannot be reached ({type(error).__name__})"
+            if isinstance(error, httpx.TimeoutException):
+                break  # the next run asks again; a sensor's tick has no time for three of these
             continue
         if answer.is_success:
             return

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from habla_ml.lake.factory import _create_client
+from habla_ml.defs.s3 import s3_store
+from habla_ml.lake.factory import create_s3_client
 from habla_ml.settings import StoreSettings
 
 
@@ -23,9 +24,10 @@ def test_the_client_has_the_place_and_bounds_of_the_settings(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-1")
-    client = _create_client(StoreSettings(url="s3://bucket/lake", endpoint_url=endpoint, region="eu-south-2"))
-    config: Any = client.meta.config
-    assert (client.meta.region_name, client.meta.endpoint_url) == ("eu-south-2", host)
-    assert config.s3["addressing_style"] == addressing
-    assert (config.connect_timeout, config.read_timeout) == (10, 60)
-    assert (config.retries["mode"], config.retries["total_max_attempts"]) == ("standard", 5)
+    place = StoreSettings(url="s3://bucket/lake", endpoint_url=endpoint, region="eu-south-2")
+    for client in (create_s3_client(place), s3_store(place, "cache").client()):  # of a command, and of Dagster
+        config: Any = client.meta.config
+        assert (client.meta.region_name, client.meta.endpoint_url) == ("eu-south-2", host)
+        assert config.s3["addressing_style"] == addressing
+        assert (config.connect_timeout, config.read_timeout) == (10, 60)
+        assert (config.retries["mode"], config.retries["total_max_attempts"]) == ("standard", 5)

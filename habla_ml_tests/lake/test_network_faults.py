@@ -44,7 +44,7 @@ def create_client(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], S3Client]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(factory, "_READ_TIMEOUT_S", 1)
     settings = StoreSettings.model_validate({"url": f"s3://{BUCKET}"})
-    return lambda endpoint: factory._create_client(settings.model_copy(update={"endpoint_url": endpoint}))
+    return lambda endpoint: factory.create_s3_client(settings.model_copy(update={"endpoint_url": endpoint}))
 
 
 def open_place(store: S3Store, _: S3Store, *, folder: Path) -> None:

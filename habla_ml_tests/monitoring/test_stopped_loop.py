@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -13,7 +15,8 @@ from habla_ml.annotation.review_queue import save_queue
 from habla_ml.errors import LakeError
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
-from habla_ml.monitoring.alert_state import send_new_alerts
+from habla_ml.monitoring.alert_state import Condition, ConditionReport, send_new_alerts
+from habla_ml.monitoring.loop_watch import LoopWatch
 from habla_ml.monitoring.stopped_loop import deletion_bound, examine_loop
 from habla_ml.settings.models import AlertSettings
 from habla_ml_tests.testing.habla_sessions import (
@@ -119,6 +122,48 @@ def test_a_lake_that_stays_down_is_reported_with_what_habla_keeps(workspace, loo
     assert "Habla keeps 6 folders and has 5" in webhook.posted[-1]["text"]
     # The deletion alert was sent before the outage and is not sent again after it.
     assert look(0.5) == []
+
+
+def test_a_lake_that_does_not_answer_is_an_outage_and_is_asked_by_one_look_at_a_time(workspace):
+    answers, asked = Event(), list[int]()
+
+    def wait_for_lake() -> Lake:
+        asked.append(1)
+        answers.wait(60)
+        return workspace.lake
+
+    watch = LoopWatch(workspace.settings, longest_look_s=0.05)
+    for _ in range(2):
+        report = watch.examine(wait_for_lake, NOW)
+        assert [each.key for each in report.conditions] == ["lake"]
+        assert {"deletion", "waiting", "review_queue", "recordings_folder", "disk", "uploads"} == report.unknown
+    assert len(asked) == 1
+    answers.set()
+    assert LoopWatch(workspace.settings).examine(lambda: workspace.lake, NOW).conditions == ()
+    with pytest.raises(ZeroDivisionError):
+        LoopWatch(workspace.settings).examine(lambda: 1 // 0, NOW)
+
+
+def test_a_webhook_that_does_not_answer_is_asked_once_in_a_call(workspace, monkeypatch):
+    monkeypatch.setattr("habla_ml.monitoring.alerts._TIMEOUT_S", 0.2)
+    monkeypatch.setattr("habla_ml.monitoring.alerts._SLOW_S", 0.1)
+    report = ConditionReport(tuple(Condition(key, key, "text") for key in ("disk", "waiting", "lake")))
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        silent_server.setblocking(False)
+        hook = {"HOOK": f"http://127.0.0.1:{silent_server.getsockname()[1]}/"}
+        sent = send_new_alerts(report, None, CHANNEL, NOW, hook)
+        silent_server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent_server.accept()
+    assert sent.active == ("disk", "waiting", "lake")
+    assert sent.silent == {"webhook"}
+
+
+def test_an_alert_that_a_channel_refuses_at_once_does_not_hold_up_the_next(webhook):
+    report = ConditionReport(tuple(Condition(key, key, "text") for key in ("disk", "waiting")))
+    webhook.next_statuses = [400]
+    send_new_alerts(report, None, CHANNEL, NOW, {"HOOK": webhook.url})
+    assert [each["subject"] for each in webhook.posted] == ["waiting"]
 
 
 def test_an_unreadable_lake_folder_is_an_outage(workspace):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -76,14 +76,17 @@ def register_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, settings:
 
 
 def deliver_due_alerts(
-    instance: dg.DagsterInstance, settings: Settings, environment: Mapping[str, str] = os.environ
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    environment: Mapping[str, str] = os.environ,
+    silent: Collection[str] = (),
 ) -> Sequence[str]:
     """Send the alerts that are due, and return a line for each delivery and each fault.
 
-    A channel that refuses one alert is not asked again in this call.
+    A channel that does not answer, such as those in `silent`, is not asked again in this call.
     """
     lines: list[str] = []
-    refusing: set[str] = set()
+    unasked = set(silent)
     channels = list_channels(settings.monitoring.alerts)
     due = instance.get_run_records(dg.RunsFilter(tags={_ALERT_TAG: _DUE}), limit=_MOST_DELIVERIES, ascending=True)
     for record in due:
@@ -91,9 +94,12 @@ def deliver_due_alerts(
         delivered = {each for each in run.tags.get(_CHANNELS_TAG, "").split(",") if each}
         failed_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
         alert = _build_alert(run, failed_at, settings)
-        for attempt in deliver(alert, settings.monitoring.alerts, delivered | refusing, environment):
+        for attempt in deliver(alert, settings.monitoring.alerts, delivered | unasked, environment):
             lines.append(attempt.fault or f"alert {alert.key} sent by {attempt.channel}")
-            (refusing if attempt.fault else delivered).add(attempt.channel)
+            if not attempt.fault:
+                delivered.add(attempt.channel)
+            elif attempt.is_slow:
+                unasked.add(attempt.channel)
         state = _SENT if delivered.issuperset(channels) else _DUE
         instance.add_run_tags(run.run_id, {_ALERT_TAG: state, _CHANNELS_TAG: ",".join(sorted(delivered))})
     return lines

@@ -9,12 +9,16 @@ import dagster as dg
 from habla_ml.defs.monitoring.failed_runs import deliver_due_alerts, register_missed_failures
 from habla_ml.defs.resources import StoreResource
 from habla_ml.errors import IsolatedError, isolate
+from habla_ml.monitoring.loop_watch import LoopWatch
 from habla_ml.settings import Settings
 
 
 def build_alert_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Return the sensor; its cursor holds which alerts were sent, because the lake may be what is down."""
-    loop = settings.monitoring.loop
+    """Return the sensor; its cursor holds which alerts were sent, because the lake may be what is down.
+
+    Dagster ends a tick after 60 s and drops its cursor, so that nothing in it may wait for a server without a limit.
+    """
+    loop, watch = settings.monitoring.loop, LoopWatch(settings)
 
     @dg.sensor(
         name="loop_alerts",
@@ -29,20 +33,20 @@ def build_alert_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def loop_alerts(context: dg.SensorEvaluationContext, lake: StoreResource) -> dg.SkipReason:
         from habla_ml.monitoring.alert_state import send_new_alerts
-        from habla_ml.monitoring.stopped_loop import examine_loop
 
         now = datetime.now(UTC)
         lines: list[str] = []
         errors: list[IsolatedError] = []
         active: tuple[str, ...] = ()
+        silent: frozenset[str] = frozenset()
         with isolate("the loop", errors):
-            report = examine_loop(lake.lake, settings, now)
+            report = watch.examine(lake.lake, now)
             sent = send_new_alerts(report, context.cursor, settings.monitoring.alerts, now, log=lines.append)
             context.update_cursor(sent.state)
-            active = sent.active
+            active, silent = sent.active, sent.silent
         with isolate("failed runs", errors):
             register_missed_failures(context.instance, settings, now)
-            lines += deliver_due_alerts(context.instance, settings)
+            lines += deliver_due_alerts(context.instance, settings, silent=silent)
         lines += [f"{each.subject} cannot be examined: {each.message}" for each in errors]
         return dg.SkipReason("; ".join([f"wrong now: {', '.join(active) or 'nothing'}", *lines]))
 
