@@ -33,7 +33,8 @@ A profile is a YAML file in `configs/`. This page lists all its keys; `habla-ml 
 environment sets a key too: `HABLA_RELEASE__CHANNEL=beta` is `release.channel`. A key without a default must be set."""
 _COMMANDS_INTRODUCTION: Final = """\
 `habla-ml --help` and `habla-ml COMMAND --help` print the same. A command ends with 0 if it did its work, with 1 after a
-fault that its message explains, and with 2 for a wrong option."""
+fault that its message explains, and with 2 for a wrong option. `habla-ml train` ends with 75 if the same command goes on where it
+was, as after a full disk, and with 130 after Ctrl+C."""
 _SET_BY_LOADING: Final = ("profile", "profile_option")
 
 
