@@ -105,6 +105,22 @@ def test_clips_of_a_clock_that_was_ahead_are_explained_or_come_in_now(deployed: 
     assert deployed.evaluate("new_uploads").partitions == [f"{datetime.now(UTC):%Y-%m-%dT%H}"]
 
 
+def test_a_tick_requests_24_hours_and_hours_that_cannot_be_requested_hold_up_no_other(
+    deployed: DagsterDeployment,
+) -> None:
+    inbox = make_inbox(deployed.folder)
+    for number in range(30):  # before `recordings.first_day`
+        inbox.receive(number, b"", received_at=datetime(2025, 12, 1, tzinfo=UTC) + timedelta(hours=number))
+    expected = []
+    for number in range(30):
+        received_at = RECEIVED + timedelta(hours=number)
+        inbox.receive(100 + number, b"", received_at=received_at)
+        expected.append(f"{received_at:%Y-%m-%dT%H}")
+    found = deployed.evaluate("new_uploads")
+    assert found.partitions == expected[:24]
+    assert "2025-12-01T00 is left out: it is before recordings.first_day" in found.report
+
+
 def test_without_a_service_nothing_is_requested_and_no_database_is_made(deployed: DagsterDeployment) -> None:
     assert "was never started" in deployed.evaluate("new_uploads").report
     assert deployed.evaluate("service_corrections").report == "nothing new"

@@ -42,6 +42,8 @@ class RequestedJob:
     """Tag of a run whose value is its partition."""
     explain_outside: Callable[[str], str | None]
     """Return why a key is none of the partitions."""
+    most_at_once: int | None = None
+    """Partitions that wait for their run, run or are requested, at most; the first ones are chosen. None: all."""
 
 
 def request_partitions(
@@ -60,16 +62,22 @@ def request_partitions(
     requests: list[dg.RunRequest] = []
     remarks: list[str] = []
     errors: list[IsolatedError] = []
+    active = 0
     with isolate("partitions", errors):
         for each in find_changed(errors):
+            if active == job.most_at_once:
+                break
             if not job.partitions.has_partition_key(each.key):
                 remarks.append(f"{each.key} is left out: it {job.explain_outside(each.key) or 'is no partition'}")
                 continue
             if is_waiting(context.instance, job.name, {job.tag: each.key}):
+                active += 1
                 continue  # It reads the partition when it begins. A second one would only lengthen the queue.
             tags = {job.tag: each.key, INPUTS_TAG: each.fingerprint[:32]}
             attempts = count_attempts(context.instance, job.name, tags, policy)
-            if attempts.can_start(now):
+            can_start = attempts.can_start(now)
+            active += can_start or attempts.running
+            if can_start:
                 key = attempts.make_key(f"{job.name}:{each.key}:{each.fingerprint[:32]}")
                 requests.append(dg.RunRequest(run_key=key, partition_key=each.key, tags=tags))
             elif not attempts.running:

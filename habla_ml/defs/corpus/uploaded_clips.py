@@ -30,7 +30,7 @@ HOUR_TAG: Final = "habla_ml/hour"
 UPLOADS_POOL: Final = "uploads"
 """Hours share days, so that one is ingested at a time, and none during an erasure; `pools.default_limit` in dagster.yaml is 1."""
 _MOST_HOURS: Final = 24
-"""Hours that a tick requests at most; a backlog is requested oldest first."""
+"""Hours that wait, run or are requested at once; a backlog is requested oldest first."""
 _NOT_STARTED: Final = "the service of this deployment was never started, so that nothing was received"
 
 
@@ -87,7 +87,8 @@ def build_uploaded_clips(settings: Settings) -> dg.AssetsDefinition:
 
 def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor of received clips."""
-    job = RequestedJob(INGEST_UPLOADS, received_hours(settings), HOUR_TAG, partial(_explain_outside, settings))
+    explain = partial(_explain_outside, settings)
+    job = RequestedJob(INGEST_UPLOADS, received_hours(settings), HOUR_TAG, explain, _MOST_HOURS)
 
     @dg.sensor(
         job_name=INGEST_UPLOADS,
@@ -118,7 +119,7 @@ def build_uploads_sensor(settings: Settings) -> dg.SensorDefinition:
                     requeue_waiting_clips(database, load_consents(settings, datetime.now(UTC)).unchanged_since)
                 if ahead := date_future_clips(database, datetime.now(UTC)):
                     messages.append(f"{ahead} clips were received by a clock that was ahead, and count as received now")
-                for each in find_unread_hours(database)[:_MOST_HOURS]:
+                for each in find_unread_hours(database):
                     state = [each.hour, each.clips, each.newest_at.isoformat()]
                     yield ChangedPartition(each.hour, compute_digest(state))
 
