@@ -15,12 +15,12 @@ from habla_ml.defs.attempts import OCCASION_TAG, RetryPolicy, count_attempts, ex
 from habla_ml.defs.jobs import CLEAN_UP, RENEW_SIGNATURES, REVIEW, WATCH
 from habla_ml.settings import Settings
 
-_JOBS: Final = (REVIEW, WATCH, CLEAN_UP, RENEW_SIGNATURES)
+RETRIED_JOBS: Final = (REVIEW, WATCH, CLEAN_UP, RENEW_SIGNATURES)
 
 
 def build_retry_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Return one sensor for each weekly job. `defs.models.retraining` retries trainings itself."""
-    return [_build_retry_sensor(job, settings) for job in _JOBS]
+    return [_build_retry_sensor(job, settings) for job in RETRIED_JOBS]
 
 
 def _build_retry_sensor(job: str, settings: Settings) -> dg.SensorDefinition:

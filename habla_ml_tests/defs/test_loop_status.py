@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from habla_ml.defs.attempts import OCCASION_TAG
+from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.monitoring.loop_facts import read_orchestrator_facts
+from habla_ml.defs.run_faults import CAUSE_TAG
 from habla_ml.monitoring.status.facts import AssetRun
 from habla_ml_tests.defs.conftest import MONDAY, TUESDAY, DagsterDeployment
 
@@ -131,3 +133,25 @@ def test_a_scheduled_run_that_failed_is_listed_with_its_next_try(deployment):
     repository = deployment.definitions.get_repository_def()
     (failed,) = read_orchestrator_facts(deployment.instance, repository, deployment.settings, datetime.now(UTC)).failed
     assert failed.next_try.startswith("it is tried again at ")
+
+
+@pytest.mark.parametrize(
+    ("job", "tag", "expected"),
+    [
+        ("erase_withdrawn", INPUTS_TAG, "it is tried again at "),  # its sensor gives it up for faults of the input only
+        ("choose_for_review", OCCASION_TAG, ""),
+        ("report_status", OCCASION_TAG, "it is not tried again by itself"),
+    ],
+)
+def test_the_next_try_after_three_defects_is_that_of_the_sensor(deployment, job, tag, expected):
+    for _ in range(3):
+        run = deployment.instance.create_run_for_job(
+            deployment.definitions.resolve_job_def(job),
+            tags={tag: "2026-03-02T06", CAUSE_TAG: "program"},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        deployment.instance.report_run_failed(run)
+    repository = deployment.definitions.get_repository_def()
+    (failed,) = read_orchestrator_facts(deployment.instance, repository, deployment.settings, datetime.now(UTC)).failed
+    assert failed.next_try.startswith(expected)
+    assert bool(failed.next_try) == bool(expected)

@@ -41,6 +41,11 @@ def test_a_grown_corpus_requests_the_next_version_and_no_replicate(ingested, mea
     assert [request.partition_key for request in found.run_requests] == ["v3"]
 
 
+def test_a_version_of_an_older_dagster_home_is_scored_after_its_replicates(deployment):
+    with pytest.raises(HablaError, match="v1 could not be scored; the UI shows run"):  # it was never trained
+        train_replicates(deployment.definitions, deployment.instance, "v1", [], print)
+
+
 @pytest.mark.long
 def test_an_unplanned_replicate_is_not_trained(ingested):
     assert ingested.materialize("splits").success

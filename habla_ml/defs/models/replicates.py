@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from habla_ml.defs.jobs import TRAIN_REPLICATE
+from habla_ml.defs.partitions import MODEL_VERSIONS
 from habla_ml.defs.runs import require_success, run_job
 
 
@@ -22,6 +23,9 @@ def train_replicates(
     Raises:
         HablaError: A run failed; finished runs are not repeated by the next call.
     """
+    instance.add_dynamic_partitions(
+        MODEL_VERSIONS, [version, *replicates]
+    )  # this DAGSTER_HOME may be newer than the lake
     for name in replicates:
         log(f"{name}: training and scoring")
         run = run_job(definitions, instance, TRAIN_REPLICATE, name)

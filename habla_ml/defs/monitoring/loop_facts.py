@@ -12,7 +12,7 @@ from habla_ml.defs.attempts import OCCASION_TAG, UNFINISHED_STATUSES, RetryPolic
 from habla_ml.defs.corpus.day_requests import DAY_TAG
 from habla_ml.defs.corpus.partition_requests import INPUTS_TAG
 from habla_ml.defs.corpus.uploaded_clips import HOUR_TAG
-from habla_ml.defs.jobs import RETRAIN
+from habla_ml.defs.jobs import CORRECT, ERASE, INGEST, INGEST_UPLOADS, RETRAIN
 from habla_ml.defs.models.new_version import VERSION_TAG
 from habla_ml.defs.monitoring.failed_runs import (
     ERROR_TAG,
@@ -22,6 +22,7 @@ from habla_ml.defs.monitoring.failed_runs import (
     find_last_success,
 )
 from habla_ml.defs.run_faults import REASON_TAG
+from habla_ml.defs.scheduled_retries import RETRIED_JOBS
 from habla_ml.defs.schedules import iterate_times
 from habla_ml.monitoring.status.facts import ActiveRun, AssetRun, FailedWork, OrchestratorFacts, ScheduledTick
 from habla_ml.settings import Settings
@@ -29,6 +30,11 @@ from habla_ml.settings import Settings
 _FAILURES_OF: Final = timedelta(days=30)
 _MOST_RUNS: Final = 200
 _MOST_FAILED_WORK: Final = 30
+_RETRY_POLICIES: Final = {
+    **dict.fromkeys((INGEST, INGEST_UPLOADS, CORRECT, ERASE), RetryPolicy.for_days),
+    **dict.fromkeys((RETRAIN, *RETRIED_JOBS), RetryPolicy.for_trainings),
+}
+"""Job whose failed runs a sensor requests again → the policy of that sensor."""
 
 
 def read_orchestrator_facts(
@@ -101,10 +107,10 @@ def _describe_failure(job: str, partition: str, records: list[dg.RunRecord], nex
 def _explain_next_try(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings, now: datetime) -> str:
     """Return when the work of a failed run is tried again; empty if only a person starts it."""
     work = {tag: run.tags[tag] for tag in (DAY_TAG, HOUR_TAG, INPUTS_TAG, VERSION_TAG, OCCASION_TAG) if tag in run.tags}
-    if not work:
+    choose_policy = _RETRY_POLICIES.get(run.job_name)
+    if not work or choose_policy is None:
         return f"it is not tried again by itself: fix the cause, then launch {run.job_name}, or wait for its schedule"
-    policy = RetryPolicy.for_days if work.keys() & {DAY_TAG, HOUR_TAG} else RetryPolicy.for_trainings
-    attempts = count_attempts(instance, run.job_name, work, policy(settings.automation))
+    attempts = count_attempts(instance, run.job_name, work, choose_policy(settings.automation))
     if attempts.given_up:
         return ""
     if attempts.running:
