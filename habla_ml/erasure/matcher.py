@@ -27,10 +27,13 @@ _QUOTED_VALUE: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 ID_COLUMNS: Final = {"segment_id": "segments", "audio_sha256": "sounds"}
 """Column of a table → the field of `ErasureMatcher` with the ids to look for; the index has marks of these columns."""
 _MAX_NAME_CHARS: Final = 500
-_NAME_KEYS: Final = frozenset({"speaker", "person"})
-"""Keys whose value is a name of a person. Any other text can be equal to a name, such as a pseudonym `test`, and is none."""
+_NAME_KEYS: Final = frozenset({"speaker", "person", "in_several_splits"})
+"""Keys whose value is a name of a person, or a list of names. Any other text can be equal to a name, such as a pseudonym
+`test`, and is none."""
 _NAMED_KEYS: Final = frozenset({"people"})
 """Keys of objects whose own keys are names."""
+_SCORES_BY_SPEAKER: Final = "versions by speaker"
+"""Place of the other versions in a comparison that draws speakers; the keys of their `counts` are names."""
 _REMOVED: Final = object()
 
 
@@ -88,23 +91,31 @@ class ErasureMatcher:
             named = {each for each in (value.get("segment_id"), value.get("clip_id")) if isinstance(each, str)}
             if not named.isdisjoint(self.segments) or value.get("audio_sha256") in self.sounds:
                 return _REMOVED
-            return self._clean_object(value, replace_id, has_names=place in _NAMED_KEYS)
+            return self._clean_object(value, replace_id, place)
         if isinstance(value, list):
             cleaned = (self._clean(below, replace_id, place) for below in value)
             return [each for each in cleaned if each is not _REMOVED]
         return value
 
-    def _clean_object(self, value: dict[str, Any], replace_id: Callable[[str], str], has_names: bool) -> dict[str, Any]:
-        is_speaker_slice = value.get("dimension") == "speaker"
+    def _clean_object(self, value: dict[str, Any], replace_id: Callable[[str], str], place: str) -> dict[str, Any]:
+        has_names = place in _NAMED_KEYS
         kept = {}
         for key, below in value.items():
             if key in self.segments or key in self.sounds:
                 continue
-            place = "" if has_names else "speaker" if is_speaker_slice and key == "name" else key
-            cleaned = self._clean(below, replace_id, place)
+            cleaned = self._clean(below, replace_id, "" if has_names else _find_place(value, key, place))
             if cleaned is not _REMOVED:
                 kept[make_alias(key) if has_names and self._is_erased_name(key) else key] = cleaned
         return kept
+
+
+def _find_place(value: dict[str, Any], key: str, place: str) -> str:
+    """Return which kind of value an object, itself at `place`, has at a key: the key, or one with the same kind of names."""
+    if key == "name" and value.get("dimension") == "speaker":
+        return "speaker"
+    if key == "versions" and isinstance(method := value.get("method"), dict) and method.get("unit") == "speaker":
+        return _SCORES_BY_SPEAKER
+    return "people" if key == "counts" and place == _SCORES_BY_SPEAKER else key
 
 
 def redact_quotes(skipped_inputs: Any) -> Any:

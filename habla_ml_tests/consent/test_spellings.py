@@ -15,6 +15,8 @@ from habla_ml.corpus.build import build_day
 from habla_ml.corpus.splits import load_ledger, make_snapshot
 from habla_ml.erasure.contributor_data import find_contributor_data
 from habla_ml.erasure.matcher import ErasureMatcher, make_alias
+from habla_ml.evaluation.comparison.version_scores import VersionScore
+from habla_ml.evaluation.scoring.alignment import ErrorCounts
 from habla_ml.lake import catalogue
 from habla_ml.names import canonical_name
 from habla_ml.recordings.segments import HABLA_SOURCE, segment_id
@@ -111,6 +113,19 @@ def test_an_erasure_replaces_every_spelling_of_the_name_in_json() -> None:
         "items": [{"speaker": each} for each in (*aliases, "Paco")],
         "slices": [{"dimension": "speaker", "name": each} for each in aliases],
     }
+
+
+@pytest.mark.parametrize("unit", ["speaker", "session"])
+def test_an_erasure_replaces_the_names_in_snapshots_and_in_scores_by_speaker(unit: str) -> None:
+    matcher = ErasureMatcher(frozenset(), frozenset(), frozenset({canonical_name("Lucía Peña")}))
+    errors = ErrorCounts(hits=9, substitutions=1)
+    counts = {LABELS[0]: errors, "Paco": errors}
+    score = VersionScore(name="v1", artefact_digest="a", interval=None, counts=counts).model_dump(mode="json")
+    before = {"in_several_splits": [LABELS[0], "Paco"], "method": {"unit": unit}, "versions": [score]}
+    after = matcher.clean_json(before, str)
+    alias = make_alias(LABELS[0])
+    assert after["in_several_splits"] == [alias, "Paco"]
+    assert list(after["versions"][0]["counts"]) == [alias if unit == "speaker" else LABELS[0], "Paco"]
 
 
 @pytest.mark.parametrize("name", ["test", "parquet", "v1", "speaker", "people"])
