@@ -119,8 +119,13 @@ def plan_erasure(
 def erase(
     lake: Lake, plan: ErasurePlan, settings: Settings, now: datetime, progress: Callable[[str], None] = lambda _: None
 ) -> ErasureReport:
-    """Erase the data in the plan and finish earlier erasures; raises the errors of `erase_together`."""
-    return erase_together(lake, [plan], settings, now, progress)
+    """Erase the contributor of a plan, and finish earlier erasures; raises the errors of `erase_together`.
+
+    Recordings can have come since the plan, which a person read. So nothing more may come first, and then it is made again.
+    """
+    withdraw(settings, [plan.contributor], now)
+    present = plan_erasure(lake, plan.contributor, settings, now, plan.index)
+    return erase_together(lake, [present], settings, now, progress)
 
 
 def erase_withdrawn(

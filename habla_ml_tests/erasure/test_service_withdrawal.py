@@ -143,6 +143,21 @@ def test_an_erasure_on_command_withdraws_the_consent_so_that_nothing_new_is_stor
     assert erase_contributor(inbox, "c-1").received_clips == 0
 
 
+def test_an_erasure_on_command_reaches_what_came_while_a_person_read_the_plan(inbox: Inbox) -> None:
+    give_consent(inbox.database, "c-1")
+    inbox.receive(1)
+    inbox.ingest()
+    settings, lake = inbox.workspace.settings, inbox.workspace.lake
+    contributor = load_consents(settings, LATER).register.find("c-1")
+    assert contributor is not None
+    plan = plan_erasure(lake, contributor, settings, LATER)
+    inbox.receive(2)
+    inbox.ingest()
+    report = erase(lake, plan, settings, LATER)
+    assert (report.received_clips, report.segments) == (2, 2)
+    assert inbox.read_segments() == []
+
+
 def test_the_id_of_an_unread_clip_gets_a_tombstone_as_a_run_may_be_reading_it(inbox: Inbox) -> None:
     give_consent(inbox.database, "c-1")
     inbox.receive(1)
