@@ -200,7 +200,7 @@ def _read_pointers(lake: Lake) -> tuple[list[Pointer], tuple[str, ...], dict[str
 
 def _is_kept(name: str) -> bool:
     """Return whether a pointer is part of a backup; not unfinished trainings, whose checkpoints are replaced all the time."""
-    transient = (catalogue.CLEANUP_MARKS, catalogue.ERASURE_INDEX, catalogue.UNFINISHED_RESTORE, catalogue.RESTORED)
+    transient = (catalogue.CLEANUP_MARKS, catalogue.ERASURE_INDEX, catalogue.UNFINISHED_RESTORE)
     return name not in transient and catalogue.UNFINISHED_TRAINING.parts(name) is None
 
 

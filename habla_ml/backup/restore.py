@@ -142,9 +142,13 @@ def _add_erased_uploads(lake: Lake, settings: Settings) -> None:
 
 
 def _request_inbox_comparison(lake: Lake, manifest: BackupManifest) -> None:
-    """Let the pipeline read again what the service received and the restored lake lacks (`annotation.restored_inbox`)."""
-    seen = lake.read_pointer(catalogue.RESTORED)
-    lake.move_pointer(catalogue.RESTORED, {"backup": manifest.name, "at": manifest.created_at.isoformat()}, seen)
+    """Let the pipeline read again what the service received and the restored lake lacks (`annotation.restored_inbox`).
+
+    A saved lake that was itself restored, and not compared yet, lacks what came since the first backup.
+    """
+    if lake.read_pointer(catalogue.RESTORED) is None:
+        value = {"backup": manifest.name, "at": manifest.created_at.isoformat()}
+        lake.move_pointer(catalogue.RESTORED, value, None)
 
 
 def _copy_objects(

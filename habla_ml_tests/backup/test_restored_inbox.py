@@ -81,6 +81,19 @@ def test_they_are_compared_once(restored: tuple[Inbox, Lake]) -> None:
     assert find_unread_hours(inbox.database) == []
 
 
+def test_a_lake_that_is_restored_twice_gets_all_texts_since_the_first_backup(
+    restored: tuple[Inbox, Lake], tmp_path: Path
+) -> None:
+    inbox, _ = restored
+    lake, settings, later = inbox.workspace.lake, inbox.workspace.settings, NOW + timedelta(days=9)
+    backups = DirectoryStore(tmp_path / "more_backups")
+    create_backup(BackupRequest(lake, DirectoryStore(Path(lake.url)), backups, settings.work_folder, {}), later)
+    store = DirectoryStore(tmp_path / "restored_again")
+    again = Lake(store, tmp_path / "restored_again_cache")
+    restore_backup(RestoreRequest(backups, None, again, store, settings), later)
+    assert "2 clips and 4 texts are read again" in requeue_lost_inputs(again, inbox.database)
+
+
 def test_an_erased_clip_does_not_come_back(restored: tuple[Inbox, Lake]) -> None:
     inbox, _ = restored
     erase_clips(inbox.database, inbox.store, [next(each["file_name"] for each in inbox.read_segments())], NOW)
