@@ -141,13 +141,14 @@ def sweep_clip_files(database: Database, store: Store, before: datetime) -> int:
 
     An upload writes its file and then its row: choose a time that no upload in progress can have begun before. Reads the
     listing of all files. Raises `LakeError` if the store or the database cannot be used. So it does, and removes nothing,
-    if most of the files have no row: killed uploads leave few, so the database is another one than that of the files.
+    if most of the files are of clips without a row: killed uploads leave few, so the database is another one than that of
+    the files. A file of an erased clip has a row, and is removed: a copy of the disk can have brought it back.
     """
     old = (each for each in store.list(CLIP_PREFIX) if each.modified_at < before)
     orphans, number, named = list[str](), 0, 0
     while part := list(islice(old, _FILES_PER_QUERY)):
-        found = _find_orphans(database, part)
-        number, named = number + len(found), named + len(part) - len(found)
+        found, unknown = _find_orphans(database, part)
+        number, named = number + unknown, named + len(part) - unknown
         orphans += found[: _MOST_REMOVED - len(orphans)]
     if number > max(named, _FEW_FILES):
         raise LakeError(
@@ -257,8 +258,12 @@ def _compare(clip: NewClip, sha256: str) -> ClipConflictError | None:
     return ClipConflictError(f"clip {clip.sent_id} was received with other bytes; send these under a new id")
 
 
-def _find_orphans(database: Database, entries: Iterable[StoreEntry]) -> list[str]:
-    keys = {each.key for each in entries}
-    query = select(CLIPS.c.file_key).where(CLIPS.c.clip_id.in_({get_clip_id(each) for each in keys}))
+def _find_orphans(database: Database, entries: Iterable[StoreEntry]) -> tuple[list[str], int]:
+    """Return the files that no row of a clip names, unless it is erased, and how many of them are of clips without a row."""
+    clip_ids = {each.key: get_clip_id(each.key) for each in entries}
+    query = select(CLIPS.c.clip_id, CLIPS.c.file_key, CLIPS.c.erased_at).where(CLIPS.c.clip_id.in_(clip_ids.values()))
     with database.read() as connection:
-        return sorted(keys - set(connection.scalars(query.where(CLIPS.c.erased_at.is_(None)))))
+        rows = connection.execute(query).all()
+    known = {row.clip_id for row in rows}
+    orphans = clip_ids.keys() - {row.file_key for row in rows if row.erased_at is None}
+    return sorted(orphans), sum(clip_ids[each] not in known for each in orphans)

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from habla_ml.errors import LakeError
 from habla_ml.inbox.clip_files import CLIP_PREFIX, make_clip_key
@@ -134,6 +134,19 @@ def test_a_file_whose_row_was_never_written_is_swept_once_it_is_old(inbox: Inbox
     assert list_files(inbox) == [b"one"]
     (kept,) = read_unread_clips(inbox.database, "2026-11-29T09")
     assert inbox.store.read(kept.file_key) == b"one"
+
+
+def test_files_of_erased_clips_that_a_copy_of_the_disk_brought_back_are_swept(inbox: Inbox) -> None:
+    for number in range(12):
+        receive(inbox, number, b"voz %d" % number)
+    ids = {make_clip(number).clip_id for number in range(1, 12)}
+    with inbox.database.read() as connection:
+        found = connection.execute(select(CLIPS.c.clip_id, CLIPS.c.file_key)).all()
+    erase_clips(inbox.database, inbox.store, ids, datetime.now(UTC))
+    for row in found:
+        inbox.store.put_if_absent(row.file_key, b"voz")
+    assert sweep_clip_files(inbox.database, inbox.store, datetime.now(UTC) + timedelta(hours=1)) == 11
+    assert list_files(inbox) == [b"voz 0"]
 
 
 def test_files_of_another_database_are_not_swept(inbox: Inbox) -> None:
