@@ -121,6 +121,17 @@ def test_a_version_that_a_person_deleted_stops_no_tick(ingested):
     assert days(ingested.tick("corpus_growth")) == []
 
 
+def test_a_version_whose_bundle_is_trained_elsewhere_is_not_trained_here_until_its_result_is_late(ingested):
+    lake, made_at = ingested.lake(), datetime.now(UTC) - timedelta(days=13)
+    made = lake.move_pointer("bundles/v1", {"bundles": [{"manifest": "", "created_at": made_at.isoformat()}]}, None)
+    found = ingested.tick("corpus_growth")
+    assert not found.run_requests
+    assert "the bundle of v1 was made on" in found.skip_reason.skip_message
+    late = (made_at - timedelta(days=1)).isoformat()
+    lake.move_pointer("bundles/v1", {"bundles": [{"manifest": "", "created_at": late}]}, made)
+    assert days(ingested.tick("corpus_growth")) == ["v1"]
+
+
 @pytest.mark.parametrize("growth_hours", [10])
 def test_the_skip_reason_has_the_growth_of_the_corpus(ingested):
     assert "h of 10 h" in str(ingested.tick("corpus_growth").skip_reason)

@@ -6,7 +6,6 @@ person launched for a version is not.
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -19,9 +18,6 @@ from habla_ml.defs.schedules import schedule_job
 from habla_ml.errors import IsolatedError, isolate
 from habla_ml.model_version import version_number
 from habla_ml.settings import Settings
-
-if TYPE_CHECKING:
-    from habla_ml.lake import Lake
 
 _RUNS_EXAMINED = 20
 
@@ -43,13 +39,13 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
         from habla_ml.training.growth import measure_growth
 
         if (unfinished := _find_failed_version(context.instance, settings)) is not None:
-            return _request_version(context.instance, unfinished, settings, "retry", [])
+            waits = _explain_bundle(lake, unfinished, settings)
+            return waits or _request_version(context.instance, unfinished, settings, "retry", [])
         if (requested := find_requested_version(context.instance)) is not None:
             return _request_version(context.instance, requested, settings, "requested", [])
         errors: list[IsolatedError] = []
         with isolate("corpus", errors):
-            opened = lake.lake()
-            growth = measure_growth(opened)
+            growth = measure_growth(lake.lake())
         if errors:
             return dg.SensorResult(skip_reason=f"the corpus cannot be read: {errors[0].message}")
         if growth.hours < bound:
@@ -57,7 +53,7 @@ def build_growth_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SensorResult(
                 skip_reason=f"the corpus grew by {growth.hours:.2f} h of {bound:g} h; correct {left:.2f} h more of speech"
             )
-        return _request_training(context.instance, opened, settings, f"{growth.corpus_hours:.4f} h")
+        return _request_training(context.instance, lake, settings, f"{growth.corpus_hours:.4f} h")
 
     return corpus_growth
 
@@ -80,13 +76,12 @@ def build_quarterly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         if (training_day := settings.automation.find_training_day(today)) != today:
             weeks = settings.automation.retrain_every_weeks
             return dg.SkipReason(f"trains every {weeks} weeks; the next time is {training_day}")
-        opened = lake.lake()
-        growth = measure_growth(opened)
+        growth = measure_growth(lake.lake())
         if growth.corpus_hours == 0:
             return dg.SkipReason("the corpus is empty")
         if round(growth.hours, 4) == 0:
             return dg.SkipReason(f"the corpus still has the {growth.corpus_hours:.2f} h of the last good training")
-        result = _request_training(context.instance, opened, settings, f"{context.scheduled_execution_time:%Y-%m-%d}")
+        result = _request_training(context.instance, lake, settings, f"{context.scheduled_execution_time:%Y-%m-%d}")
         if not result.run_requests:
             return result.skip_reason or dg.SkipReason("no training was requested")
         for request in result.dynamic_partitions_requests or ():
@@ -118,9 +113,26 @@ def _find_version(run: dg.DagsterRun) -> str:
     return run.tags.get(PARTITION_TAG, run.tags.get(VERSION_TAG, ""))
 
 
-def _request_training(instance: dg.DagsterInstance, lake: "Lake", settings: Settings, occasion: str) -> dg.SensorResult:
+def _explain_bundle(lake: StoreResource, version: str, settings: Settings) -> dg.SensorResult | None:
+    """Return that a version is trained elsewhere, if so: a training here would make its result useless."""
+    from habla_ml.training.bundle.awaited import find_awaited_bundle
+
+    made_at = find_awaited_bundle(lake.lake(), version, datetime.now(UTC))
+    if made_at is None:
+        return None
+    return dg.SensorResult(
+        skip_reason=f"the bundle of {version} was made on {settings.format_day(made_at)}, and its result is awaited; import "
+        f"it, or launch {RETRAIN} for {version} to train it here"
+    )
+
+
+def _request_training(
+    instance: dg.DagsterInstance, lake: StoreResource, settings: Settings, occasion: str
+) -> dg.SensorResult:
     """Request the next version; a version that was added but never evaluated is requested again."""
-    version, existing = find_next_version(instance, lake), instance.get_dynamic_partitions(MODEL_VERSIONS)
+    version, existing = find_next_version(instance, lake.lake()), instance.get_dynamic_partitions(MODEL_VERSIONS)
+    if (waits := _explain_bundle(lake, version, settings)) is not None:
+        return waits
     additions = [] if version in existing else [model_versions.build_add_request([version])]
     return _request_version(instance, version, settings, occasion, additions)
 
