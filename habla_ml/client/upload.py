@@ -18,6 +18,8 @@ from habla_ml.client.wire import ConsentReply, ItemReply, SentDataPoint
 from habla_ml.names import canonical_name
 
 ITEMS_PER_BATCH: Final = 100
+UNREADABLE_AUDIO: Final = "unreadable-audio"
+"""In place of the type of a problem of the service: the device has lost the audio of the recording, or cannot read it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class UploadReport:
     recordings: int
     data_points: int
     refused: int
-    """Items that the service refused for good, in this upload."""
+    """Items that the service refused for good, or whose audio cannot be read here, in this upload."""
     consents: int = 0
     """Consents that the service recorded."""
     without_consent: frozenset[str] = frozenset()
@@ -77,6 +79,9 @@ class QueueUpload:
             self._connection.put_clip(each.id, each.path, each.sha256, each.session, each.contributor, each.recorded_at)
         except ItemErasedError:
             self._queue.forget_recording(each.id)
+            self._refused += 1
+        except OSError:
+            self._queue.refuse_recording(each.id, UNREADABLE_AUDIO)
             self._refused += 1
         except ProblemReceivedError as error:
             if not error.is_about_item:

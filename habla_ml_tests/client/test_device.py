@@ -71,6 +71,17 @@ def test_a_clip_that_is_damaged_on_the_device_stops_no_other(
     assert device.queue.list_refused_recordings() == {damaged: "/problems/digest-mismatch"}
 
 
+def test_a_clip_that_is_lost_on_the_device_stops_no_other(
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path
+) -> None:
+    give_consent(server.database, "u-7")
+    lost = device.record(b"a clip that a clean-up of the disk deleted", "3A", "u-7")
+    device.record(b"a clip on a good disk", "3A", "u-7")
+    (tmp_path / "phone" / "clips" / lost).unlink()
+    assert device.upload() == UploadReport(recordings=1, data_points=0, refused=1)
+    assert device.queue.list_refused_recordings() == {lost: "unreadable-audio"}
+
+
 def test_audio_that_a_crash_left_without_a_row_is_removed_at_the_next_start(
     server: ServedDeployment, device: DeviceClient, tmp_path: Path
 ) -> None:
