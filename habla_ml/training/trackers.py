@@ -55,7 +55,7 @@ def open_trackers(
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _RUNS_FILE
-    known: dict[str, str] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    known = _read_runs(file)
     found: dict[str, str] = {}
     with ExitStack() as stack:
         for name in trackers:
@@ -68,8 +68,19 @@ def open_trackers(
                 report(f"{name} is left out: {type(error).__name__}: {error}")
             else:
                 report(f"{name}: {found[name]}")
-        file.write_text(json.dumps(known), "utf-8")
+        unfinished = file.with_name(f".{file.name}")
+        unfinished.write_text(json.dumps(known), "utf-8")
+        unfinished.replace(file)
         yield found
+
+
+def _read_runs(file: Path) -> dict[str, str]:
+    """Return tracker → id of its run; nothing where a full disk or a power loss cut the file, so that new runs begin."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def build_tracker_callbacks(trackers: Sequence[Tracker], tensorboard: Path, report: Callable[[str], None]) -> list[Any]:

@@ -34,6 +34,14 @@ def train_twice(folder: Path, recipe: Recipe, tracker: str) -> TrainingDeploymen
     return deployment
 
 
+@pytest.mark.parametrize("left", ["", '{"mlflow": "a1', "[]"])
+def test_a_file_of_runs_that_a_full_disk_cut_ends_no_training(tmp_path: Path, left: str) -> None:
+    (tmp_path / "trackers.json").write_text(left)
+    with open_trackers(["tensorboard"], "v1", {}, tmp_path, tmp_path, print) as found:
+        assert found == {}
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("trackers.json", "{}")]
+
+
 def test_mlflow_has_one_run_with_the_version_its_inputs_and_its_curves(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
