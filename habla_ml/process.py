@@ -106,6 +106,15 @@ def find_port_problem(port: int) -> str | None:
     return None
 
 
+def let_waiting_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless OMP_WAIT_POLICY says otherwise.
+
+    By default they spin, which takes the cores from the threads that they wait for as soon as another program runs: a
+    training beside one busy program then takes twice as long. Call this before torch is loaded, which reads the variable.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for reuse; the process stays at its peak until it ends.
 

@@ -22,7 +22,7 @@ from habla_ml.corpus.snapshot import Snapshot, load_latest_snapshot, load_snapsh
 from habla_ml.errors import HablaError, classify_fault
 from habla_ml.lake import Lake
 from habla_ml.lake.factory import open_lake
-from habla_ml.process import die_with_parent, keep_freed_memory
+from habla_ml.process import die_with_parent, keep_freed_memory, let_waiting_threads_sleep
 from habla_ml.settings import Settings, load_settings
 from habla_ml.training.exit_codes import EXIT_ENVIRONMENT
 from habla_ml.training.extra_speech import ExtraSpeech, read_extra_speech
@@ -82,6 +82,7 @@ def prepare_process(*, die_with_its_parent: bool) -> None:
     if die_with_its_parent or PIPES_VARIABLE in os.environ:
         # SIGKILL is safe: publishing is atomic, and a run resumes from its last checkpoint.
         die_with_parent(os.getppid())
+    let_waiting_threads_sleep()
     keep_freed_memory()
     _quiet_libraries()
 

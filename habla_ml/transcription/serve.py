@@ -12,7 +12,7 @@ from typing import IO
 
 from habla_ml.audio.audio_decoder import read_message, write_message
 from habla_ml.errors import EvaluationError
-from habla_ml.process import die_with_parent
+from habla_ml.process import die_with_parent, let_waiting_threads_sleep
 from habla_ml.transcription.engine import Engine, load_engine_class
 from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, EngineAnswer, StartRequest, unpack_clips
 
@@ -20,6 +20,7 @@ from habla_ml.transcription.messages import MAX_MESSAGE_BYTES, START_REQUEST, En
 def serve(parent_pid: int) -> None:
     """Answer the requests of the parent process."""
     die_with_parent(parent_pid)
+    let_waiting_threads_sleep()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = _reserve_standard_streams()
     write_lock = threading.Lock()

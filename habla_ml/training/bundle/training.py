@@ -12,6 +12,7 @@ from typing import Final
 
 from habla_ml.errors import HablaError
 from habla_ml.lake import DirectoryStore, Lake
+from habla_ml.process import let_waiting_threads_sleep
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.bundle.manifest import (
     MANIFEST_FILE,
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="discard what another machine or environment began")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    let_waiting_threads_sleep()
     try:
         train_bundle(options.folder, round(options.cache_gb * 1e9), _print_progress, discard=options.again)
     except HablaError as error:
