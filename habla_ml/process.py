@@ -21,6 +21,7 @@ _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
+_SPIN_COUNT = "1000"
 _PARENT_POLL_S = 1.0
 _CHILD_POLL_S = 0.2
 _STOP_S = 60.0
@@ -107,12 +108,14 @@ def find_port_problem(port: int) -> str | None:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, unless OMP_WAIT_POLICY says otherwise.
+    """Let OpenMP's threads sleep soon while they wait for each other, unless the environment says otherwise.
 
-    By default they spin, which takes the cores from the threads that they wait for as soon as another program runs: a
-    training beside one busy program then takes twice as long. Call this before torch is loaded, which reads the variable.
+    By default they spin for some milliseconds, which takes the cores from the threads that they wait for as soon as another
+    program runs. A thousand turns are enough where nothing else does. Call this before torch is loaded, which reads the
+    variable; it is that of GNU's OpenMP, which torch has on Linux.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 def keep_freed_memory() -> None:
