@@ -107,6 +107,16 @@ def find_port_problem(port: int) -> str | None:
     return None
 
 
+def sync_folder(folder: Path) -> None:
+    """Write the files of a folder, and its entries, through to the disk, so that a loss of power leaves none of them empty."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def let_waiting_threads_sleep() -> None:
     """Let OpenMP's threads sleep soon while they wait for each other, unless the environment says otherwise.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from habla_ml.process import read_memory_bytes
+from habla_ml.process import read_memory_bytes, sync_folder
 
 FAULTS = """
 import ctypes, resource, sys
@@ -73,3 +73,13 @@ def test_the_threads_of_a_training_sleep_while_they_wait_unless_told_otherwise(
     others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", code], env={**others, **given}, capture_output=True, text=True)
     assert done.stdout.split() == [used, "False"], done.stderr
+
+
+def test_every_file_and_folder_is_written_through_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    for name in ("run.json", "checkpoint/model.safetensors", "checkpoint/.stamp.json"):
+        (tmp_path / name).write_text("x")
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    sync_folder(tmp_path)
+    assert synced == {path.stat().st_ino for path in (tmp_path, *tmp_path.rglob("*"))}

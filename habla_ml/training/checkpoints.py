@@ -8,7 +8,6 @@ checkpoint without a stamp is incomplete and is deleted. Validation is the WER o
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import unicodedata
@@ -20,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from habla_ml.code_identity import CodeIdentity
+from habla_ml.process import sync_folder
 from habla_ml.training.identity import RunIdentity
 
 _CHECKPOINT_PREFIX = "checkpoint-"
@@ -97,14 +97,11 @@ def get_checkpoint_folder(folder: Path, step: int) -> Path:
 
 def stamp_checkpoint(folder: Path, stamp: CheckpointStamp) -> None:
     """Sync a written checkpoint to disk, then write its stamp."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            _sync_to_disk(path)
     partial = folder / f".{STAMP_FILE}"
     partial.write_text(stamp.model_dump_json(indent=2), "utf-8")
-    _sync_to_disk(partial)
+    sync_folder(folder)
     partial.replace(folder / STAMP_FILE)
-    _sync_to_disk(folder)
+    sync_folder(folder)
 
 
 def find_latest_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
@@ -203,11 +200,3 @@ def is_patience_exhausted(
 
 def _normalise_words(text: str) -> str:
     return " ".join(_NON_WORD_CHARACTERS.sub(" ", unicodedata.normalize("NFC", text).lower()).split())
-
-
-def _sync_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import Final
 from habla_ml.corpus.general_speech import SpeechSourceSummary
 from habla_ml.errors import TrainingError
 from habla_ml.lake import Lake
+from habla_ml.process import sync_folder
 from habla_ml.training.averaging import average_best
 from habla_ml.training.base_model import WhisperBaseModel
 from habla_ml.training.checkpoint_bounds import CheckpointBounds, describe_choice
@@ -186,6 +187,7 @@ def finish_run(
         shutil.rmtree(leftover)
     write_model_folder(best, start, base, recipe.base_share, attempt / "checkpoint")
     (attempt / "run.json").write_text(trained.model_dump_json(indent=2), "utf-8")
+    sync_folder(attempt)
     attempt.rename(folder.finished)
 
 
