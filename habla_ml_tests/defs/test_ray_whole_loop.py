@@ -210,6 +210,7 @@ def run_loop(loop: WholeLoop) -> None:
     done, started = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED
     locations = {PIPELINE: "RepositoryLocation", APP: "RepositoryLocation"}
     assert wait_until(lambda: loop.web.read_locations() == locations, DEADLINE_S), loop.web.read_locations()
+    loop.wait_for_run("ingest_day", done)  # it would take in the text of a clip that comes meanwhile
     send_clip(loop)
     loop.wait_for_run("train_and_release", started)
     loop.web.launch(APP, "try_app", "v1")  # in the pool of the training
