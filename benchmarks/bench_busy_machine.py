@@ -1,11 +1,11 @@
-"""Train with OpenMP's own waits against ours, alone and beside another busy program.
+"""Train with OpenMP's own waits against ours, alone and while another program computes.
 
 A laptop has other programs. By default OpenMP's threads spin while they wait for each other, and take the cores from the
 threads that they wait for. `let_waiting_threads_sleep` ends that after a thousand turns. Each training is a process with a
 thread for each core, because torch reads the variables when it is loaded. Both are measured in turn, twice. The figure is
 clips an hour of wall time without the first steps; the demo's model and recipe train on noise.
 
-The bound is twice the clips beside one busy program, and at most a tenth fewer alone.
+The bound is twice the clips while another program computes, and at most a tenth fewer alone.
 
     python benchmarks/bench_busy_machine.py
 """
@@ -80,7 +80,7 @@ def keep_one_core_busy(is_wanted: bool) -> Iterator[None]:
 
 
 def measure(spins_briefly: bool) -> float:
-    """Return the clips an hour of a training in a process of its own, whose environment says nothing about threads."""
+    """Return the clips an hour of a training in a process of its own, without variables about threads."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     command = [sys.executable, __file__, "--child", "brief" if spins_briefly else "default"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -100,11 +100,11 @@ def main() -> int:
         with keep_one_core_busy(is_busy):
             pairs = [(measure(spins_briefly=False), measure(spins_briefly=True)) for _ in range(ROUNDS)]
         default, ours = (sum(each) / ROUNDS for each in zip(*pairs, strict=True))
-        load = "beside one busy program" if is_busy else "alone"
+        load = "while another program computes" if is_busy else "alone"
         is_met &= ours >= bound * default
         print(f"{load}: {ours:,.0f} clips/h, with OpenMP's default {default:,.0f}, ratio {ours / default:.1f}")
     print(
-        f"at least {MIN_RATIO_BUSY:g} times beside it and {MIN_RATIO_ALONE:g} times alone: {'met' if is_met else 'NOT MET'}"
+        f"at least {MIN_RATIO_BUSY:g} times with it and {MIN_RATIO_ALONE:g} times alone: {'met' if is_met else 'NOT MET'}"
     )
     return int(not is_met)
 

@@ -118,7 +118,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Let OpenMP's threads sleep soon while they wait for each other, unless the environment says otherwise.
+    """Let OpenMP's threads sleep soon while they wait for each other, unless the environment sets another policy.
 
     By default they spin for some milliseconds, which takes the cores from the threads that they wait for as soon as another
     program runs. A thousand turns are enough where nothing else does. Call this before torch is loaded, which reads the

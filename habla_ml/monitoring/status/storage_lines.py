@@ -103,7 +103,7 @@ def describe_release(inputs: StatusInputs) -> Iterator[Finding]:
 
 
 def describe_newest_version(inputs: StatusInputs) -> Iterator[Finding]:
-    """Yield the newest evaluated version if it is not the released one, with what the rule says about it."""
+    """Yield the newest evaluated version if it is not the released one, with the rule's verdict."""
     newest = max(
         (each for each in catalogue.REPORT.keys(inputs.lake) if version_number(each)), key=version_number, default=None
     )
@@ -116,7 +116,7 @@ def describe_newest_version(inputs: StatusInputs) -> Iterator[Finding]:
     yield Finding(
         "newest version",
         "note",
-        f"{newest} is not on the channel {channel}; the rule says {verdict.replace('_', ' ')}",
+        f"{newest} is not on the channel {channel}; the rule's verdict: {verdict.replace('_', ' ')}",
         f"see the report of {newest} in `wer_report`",
         {"version": newest, "verdict": verdict},
     )

@@ -36,7 +36,7 @@ def test_a_newest_version_that_is_not_released_is_shown_with_its_verdict(monitor
     for version, verdict in (("v9", "collect_more"), ("v10", "refuse"), ("v10-s2", "deploy")):
         inputs.lake.move_pointer(f"models/{version}/report", {**report.value, "verdict": verdict}, None)
     (found,) = describe_newest_version(inputs)
-    assert found.found == "v10 is not on the channel stable; the rule says refuse"
+    assert found.found == "v10 is not on the channel stable; the rule's verdict: refuse"
 
 
 def test_the_released_model_is_shown_with_its_error_rate_and_that_of_the_base(monitored_deployment):
