@@ -46,7 +46,8 @@ def apply_conventions(
     _run_each(days, lambda day: _rewrite_text(definitions, instance, settings, day), "text rewritten", log)
     # Replicates first, so that the report of their version reads their new measurements.
     versions = [plan.version for plan in (*list_evaluated_replicates(lake), *list_evaluated_trainings(lake))]
-    instance.add_dynamic_partitions(MODEL_VERSIONS, versions)  # this DAGSTER_HOME may be newer than the lake
+    # This DAGSTER_HOME may be newer than the lake.
+    instance.add_dynamic_partitions(MODEL_VERSIONS, versions)
     _run_each(versions, lambda version: run_job(definitions, instance, RESCORE, version), "scored again", log)
     log(f"{len(days)} days and {len(versions)} versions now use {settings.corpus.conventions.name}")
 

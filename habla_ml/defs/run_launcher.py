@@ -168,7 +168,8 @@ class WorkerProcessLauncher(dg.DefaultRunLauncher):
         for path in self._lock_path("").glob("*"):
             run = self._instance.get_run_by_id(path.name)
             with suppress(FileNotFoundError):
-                if run.is_finished if run is not None else not is_worker_alive(path):
+                is_over = not is_worker_alive(path) if run is None else run.is_finished
+                if is_over:
                     path.unlink()
 
 

@@ -35,7 +35,7 @@ from habla_ml.erasure.matcher import (
     redact_quotes,
     write_without_erased_rows,
 )
-from habla_ml.errors import EvaluationError, LakeError, PointerMovedError
+from habla_ml.errors import HablaError, LakeError, PointerMovedError
 from habla_ml.evaluation.comparison.error_tables import ErrorTables
 from habla_ml.evaluation.comparison.records import Comparison, read_comparison
 from habla_ml.evaluation.comparison.sealed_result import read_sealed_result
@@ -221,7 +221,7 @@ class PointerRewriter:
         override = carry_override(self.lake, version, evidence_before, comparison.digest())
         advice = None
         if parent_version(version) is None:
-            with suppress(EvaluationError):  # another version's evidence cannot be read; the erasure goes on
+            with suppress(HablaError):  # the advice needs evidence of other versions, and no erasure waits for it
                 advice = advise_for_version(self.lake, self.settings, version, comparison)
         return ReportContent(
             comparison,

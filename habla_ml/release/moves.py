@@ -144,9 +144,9 @@ def renew_all_signatures(store: Store, signing: Signing, now: datetime | None = 
     for name in list_channels(store):
         try:
             found = renew_signature(store, name, signing, now)
-        except PointerMovedError:  # whoever moved it has signed it
+        except PointerMovedError:  # the move has signed it
             continue
-        except ReleaseError as error:  # one channel that somebody damaged must not let the others expire
+        except ReleaseError as error:  # a damaged channel must not let the others expire
             faults.append(error)
             continue
         renewed += [] if found is None else [found]

@@ -23,9 +23,8 @@ def train_replicates(
     Raises:
         HablaError: A run failed; finished runs are not repeated by the next call.
     """
-    instance.add_dynamic_partitions(
-        MODEL_VERSIONS, [version, *replicates]
-    )  # this DAGSTER_HOME may be newer than the lake
+    # This DAGSTER_HOME may be newer than the lake.
+    instance.add_dynamic_partitions(MODEL_VERSIONS, [version, *replicates])
     for name in replicates:
         log(f"{name}: training and scoring")
         run = run_job(definitions, instance, TRAIN_REPLICATE, name)
