@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,26 +61,23 @@ def test_a_data_point_that_is_refused_stops_no_other(server: ServedDeployment, d
     assert found == {"una": None, "\x07 a control character": "/problems/invalid", "dos": None}
 
 
-def test_a_clip_that_is_damaged_on_the_device_stops_no_other(
-    server: ServedDeployment, device: DeviceClient, tmp_path: Path
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (lambda file: file.write_bytes(b"a clip on a bad disc"), "/problems/digest-mismatch"),
+        (Path.unlink, "unreadable-audio"),
+    ],
+    ids=["damaged", "lost"],
+)
+def test_a_clip_that_is_damaged_or_lost_on_the_device_stops_no_other(
+    server: ServedDeployment, device: DeviceClient, tmp_path: Path, harm: Callable[[Path], object], problem: str
 ) -> None:
     give_consent(server.database, "u-7")
-    damaged = device.record(b"a clip on a bad disk", "3A", "u-7")
+    harmed = device.record(b"a clip on a bad disk", "3A", "u-7")
     device.record(b"a clip on a good disk", "3A", "u-7")
-    (tmp_path / "phone" / "clips" / damaged).write_bytes(b"a clip on a bad disc")
+    harm(tmp_path / "phone" / "clips" / harmed)
     assert device.upload() == UploadReport(recordings=1, data_points=0, refused=1)
-    assert device.queue.list_refused_recordings() == {damaged: "/problems/digest-mismatch"}
-
-
-def test_a_clip_that_is_lost_on_the_device_stops_no_other(
-    server: ServedDeployment, device: DeviceClient, tmp_path: Path
-) -> None:
-    give_consent(server.database, "u-7")
-    lost = device.record(b"a clip that a clean-up of the disk deleted", "3A", "u-7")
-    device.record(b"a clip on a good disk", "3A", "u-7")
-    (tmp_path / "phone" / "clips" / lost).unlink()
-    assert device.upload() == UploadReport(recordings=1, data_points=0, refused=1)
-    assert device.queue.list_refused_recordings() == {lost: "unreadable-audio"}
+    assert device.queue.list_refused_recordings() == {harmed: problem}
 
 
 def test_audio_that_a_crash_left_without_a_row_is_removed_at_the_next_start(
